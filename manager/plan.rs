@@ -184,8 +184,23 @@ impl Plan {
 
     /// How many workers are to know a function.
     pub(crate) fn planned(&self, function: &str) -> u32 {
-        let knowing = self.groups.iter().filter(|group| group.functions.iter().any(|name| name == function));
+        let all = self.all_functions().filter(|group| group.functions.iter().any(|name| name == function));
+        let knowing = all.into_iter().chain(self.dedicated_to(function));
         knowing.fold(0, |sum, group| sum.saturating_add(group.count))
+    }
+
+    /// The group of the all-functions workers.
+    pub(crate) fn all_functions(&self) -> Option<&Group> {
+        self.groups.first().filter(|group| !group.dedicated)
+    }
+
+    /// The group of a function's own workers.
+    pub(crate) fn dedicated_to(&self, function: &str) -> Option<&Group> {
+        // They are sorted by name.
+        let dedicated = &self.groups[usize::from(self.all_functions().is_some())..];
+        let place =
+            dedicated.binary_search_by(|group| group.functions.first().map(|name| name.as_str()).cmp(&Some(function)));
+        dedicated.get(place.ok()?)
     }
 
     /// How many workers there are to be.

@@ -24,6 +24,7 @@ mod tests;
 mod versions;
 mod views;
 mod worker_record;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -32,14 +33,13 @@ use super::catalog::{Catalog, SavedVersions};
 use super::event::Event;
 use super::job_disposition::DeathCounts;
 use super::poison_jobs::PoisonJobs;
-use super::reconcile::WorkerId;
 use super::worker_state::Trigger;
 use crate::config::Config;
 use crate::plan::Plan;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use backing_off::Failures;
-use groups::group_key;
+use groups::{Groups, group_key};
 pub(crate) use input::{Action, ExitReport, Input, RequestOrigin, ScoreboardReading, WorkerStart};
 use isolation::Isolated;
 use job_failures::FunctionFailures;
@@ -53,6 +53,7 @@ use starts::Spawns;
 use startup::Startup;
 pub(crate) use views::{FunctionView, WorkerView};
 use worker_record::{GroupKey, StartStage, WorkerRecord};
+use workers::{Moment, Workers};
 
 #[derive(Debug, PartialEq)]
 enum ManagerPhase {
@@ -82,7 +83,8 @@ pub(crate) struct Core {
     catalog: Catalog,
     scans: Scans,
     plan: Plan,
-    workers: BTreeMap<WorkerId, WorkerRecord>,
+    workers: Workers,
+    groups: Groups,
     spawns: Spawns,
     failures: Failures,
     /// Functions that failed to start in an all-functions worker.
@@ -161,7 +163,8 @@ impl Core {
             catalog,
             scans: Scans { running: true, next: None },
             plan: Plan::default(),
-            workers: BTreeMap::new(),
+            workers: Workers::default(),
+            groups: Groups::default(),
             spawns: Spawns::default(),
             failures: Failures::default(),
             isolated: BTreeMap::new(),
@@ -180,6 +183,9 @@ impl Core {
     /// Applies an input; returns the actions that follow from it, in order.
     pub(crate) fn handle(&mut self, input: Input, now: Duration) -> Vec<Action> {
         self.spawns.this_turn = 0;
+        if !input.is_of_one_worker() {
+            self.groups.look_at_all();
+        }
         match input {
             Input::Scanned(scan) => self.scanned(scan, now),
             Input::SiblingPlaces { function, identity, beside } => {
@@ -240,10 +246,10 @@ impl Core {
     /// then is dealt with as far as possible, and waits for another input.
     pub(crate) fn next_due(&self, now: Duration) -> Option<Duration> {
         if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
-            let lives = self.workers.values().filter_map(|worker| worker.state.deadline());
+            let lives = self.workers.next(Moment::Deadline, None).into_iter();
             return lives.chain(self.scoreboard_due()).chain(self.awaited_due()).min();
         }
-        let retires = self.workers.values().filter(|w| w.state.is_serving()).map(|worker| worker.retirement.at);
+        let retires = self.workers.next(Moment::Retires, Some(now)).into_iter();
         let all = retires.chain(self.waits(now)).chain([self.spawns.after]).chain(self.canary_due(now));
         let all = all.chain(self.scans.next).chain(self.catalog.retry_due()).filter(|at| *at > now);
         // Deadlines, scoreboard reads and starts that are due stay in the list until they are dealt with.
@@ -272,8 +278,7 @@ impl Core {
         if matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             self.catalog.retries(now).into_iter().for_each(|candidate| self.do_next(Action::ProbeAgain(candidate)));
         }
-        let due = self.workers.iter().filter(|(_, worker)| worker.state.deadline().is_some_and(|at| self.read >= at));
-        let due: Vec<WorkerId> = due.map(|(id, _)| *id).collect();
+        let due = self.workers.between(Moment::Deadline, None, self.read);
         due.into_iter().for_each(|id| self.trigger(id, Trigger::Tick, now));
     }
 }

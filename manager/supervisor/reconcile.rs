@@ -41,6 +41,12 @@ pub(crate) struct GroupWorker {
 }
 
 impl GroupWorker {
+    /// One of [`SettledWorkers`] that is not fresh. Since when it serves decides nothing.
+    pub(crate) fn settled_and_stale(id: WorkerId, kept: bool) -> Self {
+        let state = WorkerState::Serving { since: std::time::Duration::ZERO };
+        Self { id, state, fresh: false, runs: JobAllowance::Many, kept, canary: false }
+    }
+
     /// Whether it fills a slot of the plan.
     pub(crate) fn has_slot(&self) -> bool {
         self.state.is_live() && !self.canary && self.runs != JobAllowance::None
@@ -50,6 +56,15 @@ impl GroupWorker {
     pub(crate) fn is_replaceable(&self) -> bool {
         self.state.is_serving() && !self.fresh && !self.kept && !self.canary
     }
+}
+
+/// Workers that are simply at work: fresh, with many jobs left, and no canaries. They are only counted, unless there are
+/// more than planned.
+pub(crate) struct SettledWorkers<'a> {
+    /// How many.
+    pub count: u32,
+    /// Which.
+    pub ids: &'a dyn Fn() -> Vec<WorkerId>,
 }
 
 /// What the group should be.
@@ -95,9 +110,11 @@ struct SortedWorkers<'a> {
     kept: u32,
     /// Draining, and perhaps still in a job.
     draining: u32,
+    /// Fresh and at work, too.
+    settled: &'a SettledWorkers<'a>,
 }
 
-fn sorted(workers: &[GroupWorker]) -> SortedWorkers<'_> {
+fn sorted<'a>(workers: &'a [GroupWorker], settled: &'a SettledWorkers<'a>) -> SortedWorkers<'a> {
     let (mut successors, mut current, mut nearly_exhausted, mut stale) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut exhausted, mut unneeded, mut canaries) = (Vec::new(), Vec::new(), Vec::new());
@@ -118,12 +135,23 @@ fn sorted(workers: &[GroupWorker]) -> SortedWorkers<'_> {
             (true, JobAllowance::Many) => current.push(worker),
         }
     }
-    SortedWorkers { successors, current, nearly_exhausted, stale, exhausted, unneeded, canaries, kept, draining }
+    SortedWorkers {
+        successors,
+        current,
+        nearly_exhausted,
+        stale,
+        exhausted,
+        unneeded,
+        canaries,
+        kept,
+        draining,
+        settled,
+    }
 }
 
-/// Compares.
-pub(crate) fn decide(workers: &[GroupWorker], want: GroupTarget) -> GroupDecision {
-    let sorted = sorted(workers);
+/// Compares. `workers` are all but the settled ones.
+pub(crate) fn decide(workers: &[GroupWorker], settled: &SettledWorkers<'_>, want: GroupTarget) -> GroupDecision {
+    let sorted = sorted(workers, settled);
     let slots = slots(&sorted, want);
     let others = GroupTarget { count: want.count.saturating_sub(slots), ..want };
     GroupDecision {
@@ -140,7 +168,7 @@ fn slots(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
 }
 
 fn starts(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
-    let (successors, current) = (sorted.successors.len() as u32, sorted.current.len() as u32);
+    let (successors, current) = (sorted.successors.len() as u32, sorted.current.len() as u32 + sorted.settled.count);
     let old = (sorted.stale.len() + sorted.nearly_exhausted.len()) as u32;
     let total = successors + current + old;
     let there = if want.surge == 0 { total + sorted.draining } else { total };
@@ -158,7 +186,7 @@ fn starts(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
 fn admits(sorted: &SortedWorkers<'_>, want: GroupTarget) -> Vec<WorkerId> {
     let admitted = |workers: &[&GroupWorker]| workers.iter().filter(|m| m.state.is_admitted()).count() as u32;
     let stale = sorted.stale.len() as u32;
-    let at_work = (sorted.current.len() + sorted.nearly_exhausted.len()) as u32 + stale;
+    let at_work = (sorted.current.len() + sorted.nearly_exhausted.len()) as u32 + sorted.settled.count + stale;
     let beside = admitted(&sorted.unneeded) + admitted(&sorted.canaries) + sorted.kept + sorted.draining;
     let canaries = ready(&sorted.canaries).count();
     let free = match want.surge {
@@ -182,10 +210,11 @@ fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<
         unneeded,
         canaries,
         draining,
+        settled,
         kept: _,
     } = sorted;
     let serving = |workers: &[&GroupWorker]| workers.iter().filter(|m| m.state.is_serving()).count() as u32;
-    let still = serving(current) + serving(nearly_exhausted) + stale.len() as u32;
+    let still = serving(current) + settled.count + serving(nearly_exhausted) + stale.len() as u32;
     let mut dismiss: Vec<(WorkerId, ExitReason)> = unneeded.iter().map(|m| (m.id, ExitReason::Surplus)).collect();
     let reason = if want.count == 0 { ExitReason::Surplus } else { ExitReason::Replaced };
 
@@ -203,11 +232,15 @@ fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<
 
     // Fewer are wanted: those that are not at work drain first, then the youngest.
     let waiting = successors.len().min(nearly_exhausted.len());
-    let mut rest: Vec<&GroupWorker> = successors.iter().chain(current).chain(nearly_exhausted).copied().collect();
-    rest.sort_by_key(|m| (m.state.is_serving(), std::cmp::Reverse(m.id)));
-    let surplus = rest.len().saturating_sub(want.count as usize + waiting);
+    let rest = successors.iter().chain(current).chain(nearly_exhausted);
+    let mut rest: Vec<(bool, WorkerId)> = rest.map(|m| (m.state.is_serving(), m.id)).collect();
+    let surplus = (rest.len() + settled.count as usize).saturating_sub(want.count as usize + waiting);
+    if surplus > 0 {
+        rest.extend((settled.ids)().into_iter().map(|id| (true, id)));
+        rest.sort_by_key(|(is_serving, id)| (*is_serving, std::cmp::Reverse(*id)));
+    }
     let reason = if slots > 0 { ExitReason::Replaced } else { ExitReason::Surplus };
-    dismiss.extend(rest.iter().take(surplus).map(|m| (m.id, reason)));
+    dismiss.extend(rest.iter().take(surplus).map(|(_, id)| (*id, reason)));
     dismiss
 }
 

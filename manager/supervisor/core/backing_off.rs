@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::workers::Moment;
 use super::{Action, Core, FunctionVersion, GroupKey, WorkerRecord};
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
@@ -53,6 +54,11 @@ impl Failures {
 
     pub(super) fn backoffs(&self) -> impl Iterator<Item = &Backoff> {
         self.functions.values().chain(self.groups.values())
+    }
+
+    /// Whether no function and no group has a reason to wait.
+    pub(super) fn nothing_waits(&self) -> bool {
+        self.functions.is_empty() && self.groups.is_empty() && self.not_restarted.is_empty()
     }
 
     /// The function is tried again at once, whatever failed before.
@@ -134,7 +140,9 @@ impl Core {
         }
     }
 
+    /// After every failure that may make functions or groups wait.
     fn report_backing_off(&mut self, function: String, backoff: &Backoff, changed: bool, now: Duration) {
+        self.groups.look_at_all();
         if let Some(until) = backoff.waits_until(now).filter(|_| changed) {
             let seconds = seconds(until.saturating_sub(now));
             self.report(Event::BackingOff { function, seconds, failures: backoff.failures() });
@@ -193,12 +201,11 @@ impl Core {
             return 0;
         }
         // It will exit soon, since it can have no job, and that decides how long the next one waits.
-        let fails = |worker: &WorkerRecord| worker.key == *key && !worker.has_served && worker.may_have_failed();
-        if self.workers.values().any(fails) {
+        let fails = |worker: &WorkerRecord| !worker.has_served && worker.may_have_failed();
+        if self.workers.unsettled(key).any(|(_, worker)| fails(worker)) {
             return 0;
         }
-        let of_group = self.workers.values().filter(|worker| worker.key == *key);
-        let loading = of_group.filter(|worker| matches!(worker.state, WorkerState::Starting { .. })).count();
+        let loading = self.workers.group(key).map_or(0, |group| group.totals.starting);
         let mut room = LOADING.saturating_sub(loading).min(self.isolation_room(key));
         if spread {
             room = room.min(1);
@@ -215,7 +222,7 @@ impl Core {
     /// Whether the group, or one of its functions, has failed recently.
     pub(super) fn has_failed(&self, key: &GroupKey, now: Duration) -> bool {
         let healthy_after = self.config.healthy_after;
-        let group = self.plan.groups.iter().find(|group| super::group_key(group) == *key);
+        let group = self.planned_group(key);
         let names = group.map_or(&[][..], |group| &group.functions);
         let functions = names.iter().filter_map(|name| self.failures.functions.get(name));
         functions.chain(self.failures.groups.get(key)).any(|backoff| backoff.is_on_probation(now, healthy_after))
@@ -224,15 +231,14 @@ impl Core {
     /// One at a time, until one with the function has outlived the last wait; none while one is about to exit, since
     /// that decides how long the next one waits.
     fn probation_room(&self, key: &GroupKey, function: Option<&FunctionName>, probation: Duration) -> usize {
-        let of_it = |worker: &&WorkerRecord| match function {
-            Some(function) => worker.serves(function),
-            None => worker.key == *key,
+        let all: Vec<&WorkerRecord> = match function {
+            Some(function) => self.workers.with_function(function).map(|(_, worker)| worker).collect(),
+            None => self.workers.of_group(key).map(|(_, worker)| worker).collect(),
         };
-        if self.workers.values().filter(of_it).any(WorkerRecord::may_have_failed) {
+        if all.iter().any(|worker| worker.may_have_failed()) {
             return 0;
         }
-        let live: Vec<&WorkerRecord> =
-            self.workers.values().filter(|worker| worker.state.is_live()).filter(of_it).collect();
+        let live: Vec<&WorkerRecord> = all.into_iter().filter(|worker| worker.state.is_live()).collect();
         let proven = |worker: &&WorkerRecord| matches!(worker.state, WorkerState::Serving { since } if self.has_outlived(probation, since));
         match (live.is_empty(), live.iter().any(proven)) {
             (true, _) => 1,
@@ -250,22 +256,16 @@ impl Core {
     /// Lets loaded workers connect, the oldest first, as far as there is room.
     pub(super) fn start_connecting(&mut self, now: Duration) {
         let room = CONNECTING.saturating_sub(self.connecting(now));
-        let next = self.workers.iter().filter(|(_, worker)| worker.waits_to_connect()).take(room).map(|(id, _)| *id);
-        for id in next.collect::<Vec<_>>() {
-            if let Some(worker) = self.workers.get_mut(&id) {
-                worker.start.connects = Some(now);
-                self.do_next(Action::Connect(id));
-            }
+        for _ in 0..room {
+            let Some(id) = self.workers.first(Moment::Queued) else { return };
+            self.workers.change(id, |worker| worker.start.connects = Some(now));
+            self.do_next(Action::Connect(id));
         }
     }
 
     /// Workers that have just begun to look for a job server.
     fn connecting(&self, now: Duration) -> usize {
-        let is_new = |since: Duration| now < since.saturating_add(CONNECTS_FOR);
-        let connects = |worker: &&WorkerRecord| {
-            worker.start.connects.is_some_and(is_new) && matches!(worker.state, WorkerState::Loaded { .. })
-        };
-        self.workers.values().filter(connects).count()
+        self.workers.count_after(Moment::Connecting, now.checked_sub(CONNECTS_FOR))
     }
 
     /// At once, if there may be more to start than one turn of the loop allows.
@@ -275,20 +275,15 @@ impl Core {
 
     /// When a wait is over.
     pub(super) fn waits(&self, now: Duration) -> impl Iterator<Item = Duration> {
-        let failing = self.failures.backoffs();
-        let queue = self.workers.values().any(WorkerRecord::waits_to_connect);
-        let connected = self.workers.values().filter(|worker| matches!(worker.state, WorkerState::Loaded { .. }));
-        let connected = connected.filter_map(|worker| Some(worker.start.connects?.saturating_add(CONNECTS_FOR)));
-        let connected = connected.filter(move |_| queue);
-        let refused = self.spawns.refused.values().map(|refused| refused.until);
-        let waits: Vec<Duration> = failing.filter_map(|backoff| backoff.waits_until(now)).collect();
-        waits.into_iter().chain(connected.chain(refused).filter(move |at| *at > now))
+        let queue = self.workers.first(Moment::Queued);
+        let connected = queue.and_then(|_| self.workers.next(Moment::Connecting, now.checked_sub(CONNECTS_FOR)));
+        let connected = connected.map(|since| since.saturating_add(CONNECTS_FOR)).into_iter();
+        connected.chain(self.group_waits(now)).filter(move |at| *at > now)
     }
-}
 
-impl WorkerRecord {
-    /// Whether it is loaded, and has no command to connect yet.
-    fn waits_to_connect(&self) -> bool {
-        self.start.connects.is_none() && matches!(self.state, WorkerState::Loaded { .. })
+    /// When groups may start workers again that may not now.
+    pub(super) fn group_waits(&self, now: Duration) -> impl Iterator<Item = Duration> {
+        let refused = self.spawns.refused.values().map(|refused| refused.until);
+        self.failures.backoffs().filter_map(move |backoff| backoff.waits_until(now)).chain(refused)
     }
 }

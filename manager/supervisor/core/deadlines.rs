@@ -2,9 +2,11 @@
 //! ([`Core::workers_to_read`]), reads their messages and reaps those that have exited, and only then passes the time
 //! ([`Input::Timer`](super::Input::Timer)). So no worker is late because the manager was stopped or starved.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Core, WorkerRecord};
+use super::Core;
+use super::workers::Moment;
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
@@ -12,38 +14,49 @@ use crate::supervisor::worker_state::WorkerState;
 impl Core {
     /// The workers with a deadline by `at`: the loop reads their messages before it passes that time.
     pub(crate) fn workers_to_read(&self, at: Duration) -> Vec<WorkerId> {
-        let is_over = |due: Duration| due > self.read && due <= at;
-        let concerns_all = self.startup_due().chain(self.reading_due()).any(is_over);
-        let probation = self.longest_probation();
-        let is_concerned = |worker: &WorkerRecord| {
-            (concerns_all && !worker.state.is_serving()) || self.deadlines(worker, probation).into_iter().any(is_over)
-        };
-        self.workers.iter().filter(|(_, worker)| is_concerned(worker)).map(|(id, _)| *id).collect()
+        let is_over = |due: &Duration| *due > self.read && *due <= at;
+        let own = self.deadlines().into_iter().flat_map(|(moment, time)| {
+            let until = at.checked_sub(time).unwrap_or_default();
+            self.workers.between(moment, self.read.checked_sub(time), until)
+        });
+        let watched = self.watched_canaries().filter(|(_, due)| is_over(due)).map(|(id, _)| id);
+        let mut concerned: BTreeSet<WorkerId> = own.chain(watched).collect();
+        if self.startup_due().chain(self.reading_due()).any(|due| is_over(&due)) {
+            let all = self.workers.iter().filter(|(_, worker)| !worker.state.is_serving());
+            concerned.extend(all.map(|(id, _)| *id));
+        }
+        concerned.into_iter().collect()
     }
 
     /// When the next deadlines for children are over.
     pub(super) fn deadlines_due(&self) -> impl Iterator<Item = Duration> {
-        let probation = self.longest_probation();
-        let own = self.workers.values().flat_map(move |worker| self.deadlines(worker, probation));
-        own.chain(self.startup_due()).chain(self.reading_due()).filter(|at| *at > self.read)
+        let own = self.deadlines().into_iter().filter_map(|(moment, time)| {
+            let next = self.workers.next(moment, self.read.checked_sub(time))?;
+            Some(next.saturating_add(time))
+        });
+        let watched = self.watched_canaries().map(|(_, due)| due);
+        own.chain(watched).chain(self.startup_due()).chain(self.reading_due()).filter(|at| *at > self.read)
     }
 
-    /// The times by which a worker is expected to do something.
-    fn deadlines(&self, worker: &WorkerRecord, probation: Duration) -> Vec<Duration> {
-        let other = match worker.state {
-            WorkerState::Starting { .. } => worker.slow_at(),
-            // Others may wait until this one is connected.
-            WorkerState::Loaded { since } => Some(since.saturating_add(self.config.connect_timeout)),
-            WorkerState::Serving { since } if !probation.is_zero() => Some(since.saturating_add(probation)),
-            _ => None,
-        };
-        let watched = match (&worker.canary, worker.state) {
-            (Some(tried), WorkerState::Serving { since }) => {
-                tried.iter().map(|new| since.saturating_add(self.config.canary_seconds(&new.function))).max()
-            }
-            _ => None,
-        };
-        worker.state.deadline().into_iter().chain(other).chain(watched).collect()
+    /// The times by which a worker is expected to do something: so long after these moments.
+    fn deadlines(&self) -> Vec<(Moment, Duration)> {
+        // Others may wait until one that has loaded is connected.
+        let all = [
+            (Moment::Deadline, Duration::ZERO),
+            (Moment::Slow, Duration::ZERO),
+            (Moment::Loaded, self.config.connect_timeout),
+        ];
+        let probation = Some(self.longest_probation()).filter(|probation| !probation.is_zero());
+        all.into_iter().chain(probation.map(|probation| (Moment::Serving, probation))).collect()
+    }
+
+    /// Canaries that serve, and until when they are watched.
+    fn watched_canaries(&self) -> impl Iterator<Item = (WorkerId, Duration)> {
+        self.workers.canaries().filter_map(|(id, worker)| {
+            let WorkerState::Serving { since } = worker.state else { return None };
+            let seconds = worker.canary.iter().flatten().map(|new| self.config.canary_seconds(&new.function)).max()?;
+            Some((id, since.saturating_add(seconds)))
+        })
     }
 
     fn longest_probation(&self) -> Duration {

@@ -23,7 +23,7 @@ const DO_NOT_START_ME_AGAIN: i32 = 125;
 impl Core {
     /// A worker's process is gone.
     pub(super) fn ended(&mut self, id: WorkerId, exit_report: &ExitReport, now: Duration) {
-        let Some(worker) = self.workers.remove(&id) else {
+        let Some(worker) = self.workers.remove(id) else {
             return self.do_next(Action::Release { worker: id, answer: None });
         };
         self.forget_connections(id);
@@ -101,10 +101,10 @@ impl Core {
     /// A worker reports that it takes no more jobs. A last one may still come, so whether it failed is decided at
     /// its end.
     pub(super) fn worker_drains(&mut self, id: WorkerId, jobs: u64, now: Duration) {
-        if let Some(worker) = self.workers.get_mut(&id) {
+        self.workers.change(id, |worker| {
             let at = worker.drain_report.map_or(now, |report| report.at);
             worker.drain_report = Some(DrainReport { at, jobs });
-        }
+        });
         self.trigger(id, Trigger::StopsTaking, now);
     }
 
@@ -180,7 +180,7 @@ impl Core {
     /// A worker is killed because it was not ready in time.
     pub(super) fn start_timed_out(&mut self, id: WorkerId, now: Duration) {
         // Taken out, so that it can be read while others are changed.
-        let Some(worker) = self.workers.remove(&id) else { return };
+        let Some(worker) = self.workers.remove(id) else { return };
         let stage = match worker.start.stage {
             StartStage::Loading(_) => ", while its library was loaded",
             StartStage::Making(_) => ", but still in its new()",
@@ -213,6 +213,7 @@ impl Core {
         let note = "its new() exited with code 125, which asks not to be started again until its library changes";
         self.failures.record(function.clone(), note.into());
         self.failures.not_restarted.insert(function, hash);
+        self.groups.look_at_all();
     }
 }
 

@@ -134,6 +134,23 @@ pub(crate) enum Input {
     },
 }
 
+impl Input {
+    /// Whether it changes nothing but one worker: what else follows from it says so by itself.
+    pub(super) fn is_of_one_worker(&self) -> bool {
+        matches!(
+            self,
+            Self::Spawned { .. }
+                | Self::SpawnFailed { .. }
+                | Self::LibraryLost { .. }
+                | Self::Message { .. }
+                | Self::Ended { .. }
+                | Self::ScoreboardRead(_)
+                | Self::FailuresRead(_)
+                | Self::Version { .. }
+        )
+    }
+}
+
 /// Who asked for a rollback or a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestOrigin {

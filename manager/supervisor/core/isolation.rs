@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::workers::FunctionSet;
 use super::{Core, GroupKey, WorkerRecord};
 use crate::plan::{Group, Placement};
 use crate::plugins::content_hash::ShortHash;
@@ -96,7 +97,7 @@ impl Core {
         match worker.key {
             GroupKey::All => worker.functions.len() > 1,
             GroupKey::Only(_) => {
-                let all = self.plan.groups.iter().find(|group| !group.dedicated);
+                let all = self.plan.all_functions();
                 let is_shared =
                     all.is_some_and(|all| all.functions.len() > 1 && all.functions.contains(&version.function));
                 is_shared && !self.starts_alone(version)
@@ -117,15 +118,11 @@ impl Core {
 
     /// Whether a worker of this version alone has loaded it, and is there.
     fn starts_alone(&self, version: &FunctionVersion) -> bool {
-        self.alone(&version.function, version.hash).any(|worker| worker.state.is_loaded())
+        self.alone(version).any(|worker| worker.state.is_loaded())
     }
 
-    fn alone<'a>(&'a self, name: &'a str, hash: ShortHash) -> impl Iterator<Item = &'a WorkerRecord> {
-        let is_alone = move |worker: &&WorkerRecord| {
-            let [only] = worker.functions.as_slice() else { return false };
-            worker.state.is_live() && only.function == *name && only.hash == hash
-        };
-        self.workers.values().filter(is_alone)
+    fn alone<'a>(&'a self, version: &'a FunctionVersion) -> impl Iterator<Item = &'a WorkerRecord> {
+        self.workers.alone(version).filter(|worker| worker.state.is_live())
     }
 
     /// A worker has loaded all its functions: those of an all-functions worker work together.
@@ -156,19 +153,28 @@ impl Core {
     /// Versions that every all-functions worker serves. No worker is left to try these beside the others, and none
     /// needs to be: they have been loaded beside them.
     fn served_by_all(&self) -> Vec<FunctionVersion> {
-        let planned = self.plan.groups.iter().find(|group| !group.dedicated).map_or(0, |group| group.count as usize);
-        let all: Vec<&WorkerRecord> =
-            self.workers.values().filter(|worker| worker.key == GroupKey::All && is_counted(worker)).collect();
-        let Some((first, others)) = all.split_first().filter(|_| all.len() >= planned) else { return Vec::new() };
-        let have_all = |version: &&FunctionVersion| others.iter().all(|worker| worker.functions.contains(version));
-        first.functions.iter().filter(have_all).cloned().collect()
+        let Some(group) = self.workers.group(&GroupKey::All) else { return Vec::new() };
+        let planned = self.plan.all_functions().map_or(0, |group| group.count as usize);
+        let counted = group.alike.iter().filter(|(_, alike)| alike.totals.counted > 0);
+        let sets: Vec<&FunctionSet> = counted.map(|(functions, _)| functions).collect();
+        let Some((first, others)) = sets.split_first().filter(|_| group.totals.counted >= planned) else {
+            return Vec::new();
+        };
+        let have_all = |version: &&FunctionVersion| {
+            others.iter().all(|functions| functions.version_of(&version.function) == Some(version.hash))
+        };
+        first.iter().filter(have_all).cloned().collect()
     }
 
     /// Functions whose workers of their own have come up, or gone, since.
     pub(super) fn advance_isolation(&mut self, now: Duration) {
-        let others_settled = self.isolated.is_empty() || self.others_have_settled();
+        if self.isolated.is_empty() {
+            return;
+        }
+        let others_settled = self.others_have_settled();
         let changed = |(name, isolated): (&FunctionName, &Isolated)| {
-            let proven = self.is_proven_alone(name, isolated.version, now);
+            let version = FunctionVersion { function: name.clone(), hash: isolated.version };
+            let proven = self.is_proven_alone(&version, now);
             let state = match isolated.state {
                 Isolation::Alone if proven && others_settled => Isolation::Rejoining,
                 Isolation::Rejoining if !proven => Isolation::Alone,
@@ -193,9 +199,11 @@ impl Core {
 
     /// Whether the all-functions workers have settled: what is tried beside them takes nothing from them then.
     fn others_have_settled(&self) -> bool {
-        let all = || self.workers.values().filter(|worker| worker.key == GroupKey::All && worker.canary.is_none());
-        let planned = self.plan.groups.iter().find(|group| !group.dedicated).map_or(0, |group| group.count as usize);
-        let enough = all().filter(|worker| worker.state.is_serving()).count() >= planned;
+        let unsettled = || self.workers.unsettled(&GroupKey::All).map(|(_, worker)| worker);
+        let all = || unsettled().filter(|worker| worker.canary.is_none());
+        let planned = self.plan.all_functions().map_or(0, |group| group.count as usize);
+        let settled = self.workers.group(&GroupKey::All).map_or(0, |group| group.settled_ids().count());
+        let enough = all().filter(|worker| worker.state.is_serving()).count().saturating_add(settled) >= planned;
         all().all(|worker| match worker.state {
             WorkerState::Starting { .. } | WorkerState::Activating => false,
             WorkerState::Ready => enough,
@@ -211,10 +219,11 @@ impl Core {
     }
 
     /// Whether it is loaded alone, and, where it had failed alone before, has worked for as long as it waited last.
-    fn is_proven_alone(&self, name: &str, hash: ShortHash, now: Duration) -> bool {
+    fn is_proven_alone(&self, version: &FunctionVersion, now: Duration) -> bool {
         let healthy_after = self.config.healthy_after;
-        let failing = self.failures.functions.get(name).filter(|backoff| backoff.is_on_probation(now, healthy_after));
-        self.alone(name, hash).filter(|worker| worker.canary.is_none()).any(|worker| match (failing, worker.state) {
+        let failing = self.failures.functions.get(&version.function);
+        let failing = failing.filter(|backoff| backoff.is_on_probation(now, healthy_after));
+        self.alone(version).filter(|worker| worker.canary.is_none()).any(|worker| match (failing, worker.state) {
             (None, state) => state.is_loaded(),
             (Some(backoff), WorkerState::Serving { since }) => self.has_outlived(backoff.probation(), since),
             (Some(_), _) => false,
@@ -259,14 +268,13 @@ impl Core {
     pub(super) fn isolation_room(&self, key: &GroupKey) -> usize {
         let GroupKey::Only(function) = key else { return usize::MAX };
         let Some(isolated) = self.isolated.get(function) else { return usize::MAX };
-        let live = self.alone(function, isolated.version).count();
+        let version = FunctionVersion { function: function.clone(), hash: isolated.version };
+        let live = self.alone(&version).count();
         match isolated.state {
             Isolation::Confirmed => usize::MAX,
             Isolation::Alone => {
-                let starts = |worker: &WorkerRecord| {
-                    worker.key == GroupKey::All && matches!(worker.state, WorkerState::Starting { .. })
-                };
-                usize::from(live == 0 && !self.workers.values().any(starts))
+                let starting = self.workers.group(&GroupKey::All).map_or(0, |group| group.totals.starting);
+                usize::from(live == 0 && starting == 0)
             }
             Isolation::Rejoining => {
                 let planned = self.plan.groups.iter().filter(|group| group.functions.contains(function));
@@ -278,25 +286,27 @@ impl Core {
     }
 
     /// The workers of a group that have to stay although they are old: they serve what no new one of their group could
-    /// (it is not among the `wanted`), and nothing else serves enough of.
-    pub(super) fn kept(
+    /// (it is `missed`), and nothing else serves enough of.
+    pub(super) fn kept<'a>(
         &self,
         key: &GroupKey,
-        wanted: &[FunctionName],
-        old: Vec<(WorkerId, &WorkerRecord)>,
+        missed: BTreeSet<FunctionName>,
+        old: impl Iterator<Item = (WorkerId, &'a WorkerRecord)>,
     ) -> BTreeSet<WorkerId> {
-        let old: Vec<(WorkerId, &WorkerRecord)> = old.into_iter().filter(|(_, worker)| is_counted(worker)).collect();
-        let names = |worker: &'_ WorkerRecord| worker.names().into_iter().filter(|name| !wanted.contains(name));
-        let missed: BTreeSet<FunctionName> = old.iter().flat_map(|(_, worker)| names(worker)).collect();
+        let mut kept = BTreeSet::new();
+        if missed.is_empty() {
+            return kept;
+        }
         // How many more workers serve each of them than are planned: that many may go.
         let mut spare: BTreeMap<FunctionName, usize> = BTreeMap::new();
-        for name in missed.into_iter().filter(|name| self.plan.planned(name) > 0) {
+        for name in missed {
             let beyond = self.covering(&name, key).saturating_sub(self.plan.planned(&name) as usize);
             spare.insert(name, beyond);
         }
-        let mut kept = BTreeSet::new();
+        let old: BTreeMap<WorkerId, &WorkerRecord> = old.filter(|(_, worker)| is_counted(worker)).collect();
         for (id, worker) in old {
-            let needed: Vec<FunctionName> = names(worker).filter(|name| spare.contains_key(name)).collect();
+            let needed: Vec<FunctionName> =
+                worker.names().into_iter().filter(|name| spare.contains_key(name)).collect();
             if needed.iter().any(|name| spare.get(name) == Some(&0)) {
                 kept.insert(id);
                 continue;
@@ -308,20 +318,29 @@ impl Core {
         kept
     }
 
+    /// What workers of a group serve that is planned, and that no new one would.
+    pub(super) fn missed(&self, key: &GroupKey, wanted: &[FunctionName]) -> BTreeSet<FunctionName> {
+        let alike = self.workers.group(key).into_iter().flat_map(|group| &group.alike);
+        let served = alike.filter(|(_, alike)| alike.totals.counted > 0).flat_map(|(functions, _)| functions.iter());
+        let missed = served.map(|version| &version.function).filter(|name| !wanted.contains(name));
+        missed.filter(|name| self.plan.planned(name) > 0).cloned().collect()
+    }
+
     /// Workers that serve a function. Where two must never do so at once, also those of other groups that are ready to.
     fn covering(&self, function: &str, key: &GroupKey) -> usize {
-        let mutex = self.is_mutex(function);
-        let covers = |worker: &&WorkerRecord| {
-            let is_ready =
-                mutex && worker.key != *key && matches!(worker.state, WorkerState::Ready) && worker.canary.is_none();
-            worker.serves(function) && (is_counted(worker) || is_ready)
+        let counted: usize = self.workers.serving_alike(function).map(|(_, alike)| alike.totals.counted).sum();
+        if !self.is_mutex(function) {
+            return counted;
+        }
+        let is_ready = |worker: &WorkerRecord| {
+            worker.key != *key && matches!(worker.state, WorkerState::Ready) && worker.canary.is_none()
         };
-        self.workers.values().filter(covers).count()
+        counted.saturating_add(self.workers.with_function(function).filter(|(_, worker)| is_ready(worker)).count())
     }
 
     /// Whether no worker more than planned may serve the function at any time; also where none is planned any more,
     /// since one that drains may still have a job.
-    fn is_mutex(&self, function: &str) -> bool {
+    pub(super) fn is_mutex(&self, function: &str) -> bool {
         self.config.rollout_surge(function).of(1) == 0
     }
 
@@ -329,10 +348,10 @@ impl Core {
     pub(super) fn may_admit(&self, id: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
         worker.names().iter().filter(|name| self.is_mutex(name)).all(|name| {
-            let is_at_work = |other: &&WorkerRecord| {
-                other.key != worker.key && other.serves(name) && (other.state.is_admitted() || !other.state.is_live())
-            };
-            self.workers.values().filter(is_at_work).count() < self.plan.planned(name) as usize
+            let is_at_work =
+                |other: &WorkerRecord| other.key != worker.key && (other.state.is_admitted() || !other.state.is_live());
+            let at_work = self.workers.with_function(name).filter(|(_, other)| is_at_work(other)).count();
+            at_work < self.plan.planned(name) as usize
         })
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use nix::libc;
 
+use super::worker_record::ScoreboardWatch;
+use super::workers::Moment;
 use super::{Action, Core, ExitReport, ManagerPhase, ScoreboardReading, WorkerRecord};
 use crate::config::{Config, LostJobPolicy};
 use crate::plugins::function_version::FunctionVersion;
@@ -43,35 +45,36 @@ pub(super) struct LostJob {
 impl Core {
     /// The workers whose scoreboards are to be read now.
     pub(crate) fn scoreboards_due(&self, now: Duration) -> Vec<WorkerId> {
-        let due = |worker: &WorkerRecord| worker.scoreboard_due().is_some_and(|at| now >= at);
-        self.workers.iter().filter(|(_, worker)| due(worker)).map(|(id, _)| *id).collect()
+        self.workers.between(Moment::Reading, None, now).into_iter().collect()
     }
 
     /// When [`scoreboards_due`](Self::scoreboards_due) names the next one.
     pub(super) fn scoreboard_due(&self) -> Option<Duration> {
-        self.workers.values().filter_map(WorkerRecord::scoreboard_due).min()
+        self.workers.next(Moment::Reading, None)
     }
 
     /// Plans when to read the scoreboards of workers that may have a job with a timeout.
     pub(super) fn watch_jobs(&mut self, now: Duration) {
         let Self { config, workers, .. } = self;
-        for worker in
-            workers.values_mut().filter(|worker| worker.state.is_at_work() && worker.job_watch.read_at.is_none())
-        {
-            let names = worker.functions.iter().map(|version| version.function.as_str());
-            worker.job_watch.read_at = config.least(names, Config::timeout).map(|timeout| now.saturating_add(timeout));
+        while let Some(id) = workers.first(Moment::Unwatched) {
+            workers.change(id, |worker| {
+                let names = worker.functions.iter().map(|version| version.function.as_str());
+                let timeout = config.least(names, Config::timeout);
+                worker.job_watch.next =
+                    timeout.map_or(ScoreboardWatch::Never, |timeout| ScoreboardWatch::At(now.saturating_add(timeout)));
+            });
         }
     }
 
     /// Timeouts may have changed.
     pub(super) fn watch_jobs_again(&mut self) {
-        self.workers.values_mut().for_each(|worker| worker.job_watch.read_at = None);
+        self.workers.change_all(|worker| worker.job_watch.next = ScoreboardWatch::Unplanned);
     }
 
     /// A scoreboard was read.
     pub(super) fn scoreboard_read(&mut self, seen: &ScoreboardReading, now: Duration) {
-        let Some(worker) = self.workers.get_mut(&seen.worker) else { return };
-        worker.job_watch.read_at = None;
+        self.workers.change(seen.worker, |worker| worker.job_watch.next = ScoreboardWatch::Unplanned);
+        let Some(worker) = self.workers.get(&seen.worker) else { return };
         if let WorkerState::Draining { reason: ExitReason::JobTimeout, deadline: Some(deadline) } = worker.state {
             return self.seen_overdue(seen, deadline, now);
         }
@@ -82,11 +85,12 @@ impl Core {
         let Some(FunctionVersion { function, .. }) = worker.functions.get(job.function) else { return };
         let Some(timeout) = self.config.timeout(function).filter(|_| worker.state.is_at_work()) else { return };
         if job.ran < timeout {
-            worker.job_watch.read_at = Some(now.saturating_add(timeout.saturating_sub(job.ran)));
+            let next = ScoreboardWatch::At(now.saturating_add(timeout.saturating_sub(job.ran)));
+            self.workers.change(seen.worker, |worker| worker.job_watch.next = next);
             return;
         }
-        worker.job_watch.overdue = Some(job.number);
         let (function, pid) = (function.clone(), worker.pid);
+        self.workers.change(seen.worker, |worker| worker.job_watch.overdue = Some(job.number));
         let grace = self.config.timeout_grace(&function);
         self.report_with_pid(pid, |pid| overdue(pid, function, job, timeout, grace));
         self.trigger(seen.worker, Trigger::Overdue(now.saturating_add(grace)), now);
@@ -140,15 +144,16 @@ impl Core {
 
     /// An answer waits for room in a worker, or does not any more.
     pub(super) fn answer_waits(&mut self, id: WorkerId, server: usize, job: Option<WaitingJob>) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let key = job.and_then(|WaitingJob { function, handle, unique }| {
-            let function = worker.functions.get(function)?.function.clone();
-            Some(JobKey { server: *worker.servers.get(server)?, function, handle, unique })
+        self.workers.change(id, |worker| {
+            let key = job.and_then(|WaitingJob { function, handle, unique }| {
+                let function = worker.functions.get(function)?.function.clone();
+                Some(JobKey { server: *worker.servers.get(server)?, function, handle, unique })
+            });
+            match key {
+                Some(key) => worker.job_watch.waiting.insert(server, key),
+                None => worker.job_watch.waiting.remove(&server),
+            }
         });
-        match key {
-            Some(key) => worker.job_watch.waiting.insert(server, key),
-            None => worker.job_watch.waiting.remove(&server),
-        };
     }
 
     /// Jobs that are done, and whose answers are lost with their worker, are not counted. But half of an answer is out,
@@ -261,10 +266,11 @@ pub(super) fn how(exit_report: &ExitReport) -> String {
 }
 
 impl WorkerRecord {
-    fn scoreboard_due(&self) -> Option<Duration> {
-        match self.state {
-            WorkerState::Draining { reason: ExitReason::JobTimeout, deadline } => deadline,
-            state if state.is_at_work() => self.job_watch.read_at,
+    /// When its scoreboard is to be read.
+    pub(super) fn scoreboard_due(&self) -> Option<Duration> {
+        match (self.state, self.job_watch.next) {
+            (WorkerState::Draining { reason: ExitReason::JobTimeout, deadline }, _) => deadline,
+            (state, ScoreboardWatch::At(at)) if state.is_at_work() => Some(at),
             _ => None,
         }
     }

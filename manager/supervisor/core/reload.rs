@@ -19,11 +19,11 @@ impl Core {
         self.failures.forget_all();
         self.rejoin_all();
         self.warned.forget_workers();
-        self.workers.values_mut().for_each(|worker| worker.retirement.at = now);
+        self.workers.change_all(|worker| worker.retirement.at = now);
         self.watch_jobs_again();
         // A canary of the old configuration would be compared with workers of the new one.
-        let canaries = self.workers.iter().filter(|(_, worker)| worker.canary.is_some() && worker.state.is_live());
-        let canaries: Vec<_> = canaries.map(|(id, _)| *id).collect();
+        let canaries = self.workers.canaries().filter(|(_, worker)| worker.state.is_live());
+        let canaries: Vec<_> = canaries.map(|(id, _)| id).collect();
         for id in canaries {
             self.trigger(id, Trigger::Dismiss(ExitReason::Surplus, None), now);
         }

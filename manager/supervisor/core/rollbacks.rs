@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::workers::AlikeWorkers;
 use super::{Action, Core, ManagerPhase, RequestOrigin, group_key};
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
@@ -186,19 +187,14 @@ impl Core {
         let Some(version) = self.catalog.version(function).map(|version| version.hash) else {
             return Progress::Pending;
         };
-        let its = self.workers.values().filter_map(|worker| {
-            let served = worker.functions.iter().find(|served| served.function == *function)?;
-            Some((worker, served.hash == version))
-        });
         let (mut workers, mut draining, mut old, mut on_their_way) = (0, 0, 0, 0);
-        for (worker, has_version) in its {
-            match has_version {
-                true if worker.state.is_serving() => workers += 1,
-                true if worker.state.is_live() => on_their_way += 1,
-                true => {}
-                false if worker.state.is_serving() => old += 1,
-                false if !worker.state.is_live() => draining += 1,
-                false => {}
+        for (functions, AlikeWorkers { totals, .. }) in self.workers.serving_alike(function) {
+            if functions.version_of(function) == Some(version) {
+                workers += totals.serving;
+                on_their_way += totals.live - totals.serving;
+            } else {
+                old += totals.serving;
+                draining += totals.all - totals.live;
             }
         }
         let planned = self.plan.planned(function) as usize;

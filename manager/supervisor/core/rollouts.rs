@@ -82,9 +82,9 @@ impl Core {
         let wanted = self.wanted_trials(now);
         let there: Vec<(WorkerId, GroupKey, Canary)> = self
             .workers
-            .iter()
+            .canaries()
             .filter(|(_, worker)| worker.state.is_live() || worker.may_have_failed())
-            .filter_map(|(id, worker)| Some((*id, worker.key.clone(), worker.canary.clone()?)))
+            .filter_map(|(id, worker)| Some((id, worker.key.clone(), worker.canary.clone()?)))
             .collect();
         let is_wanted = |key: &GroupKey, canary: &Canary| {
             let mut of_key = wanted.iter().filter(|(of, _)| of == key).map(|(_, wanted)| wanted);
@@ -110,8 +110,8 @@ impl Core {
     /// served already is left out of canaries for a while.
     fn find_slow_canaries(&mut self, now: Duration) {
         self.rollouts.slow.retain(|_, until| now < *until);
-        let slow = self.workers.values().filter(|worker| worker.canary.is_some() && self.is_slow(worker));
-        for version in slow.filter_map(|worker| worker.at_start().cloned()).collect::<Vec<_>>() {
+        let slow = self.workers.canaries().filter(|(_, worker)| self.is_slow(worker));
+        for version in slow.filter_map(|(_, worker)| worker.at_start().cloned()).collect::<Vec<_>>() {
             let until = now.saturating_add(self.config.start_timeout(&version.function).max(SLOW).saturating_mul(2));
             self.rollouts.slow.entry(version).or_insert(until);
         }
@@ -126,6 +126,9 @@ impl Core {
     /// Since when no probe of each group's files has ended.
     fn watch_reading(&mut self, now: Duration) {
         let mut before = std::mem::take(&mut self.rollouts.reading);
+        if self.catalog.probing().next().is_none() {
+            return;
+        }
         for group in &self.plan.groups {
             let read: Vec<FunctionName> =
                 group.functions.iter().filter(|name| self.catalog.is_probing(name)).cloned().collect();
@@ -161,10 +164,10 @@ impl Core {
         for version in self.catalog.pending() {
             let function = &version.function;
             let own = GroupKey::Only(function.clone());
-            let planned = |key: &GroupKey| self.plan.groups.iter().any(|group| group_key(group) == *key);
+            let planned = |key: &GroupKey| self.planned_group(key).is_some();
             let alone = self.is_isolated(&version);
             let key = if planned(&own) || alone { own } else { GroupKey::All };
-            let shared = self.plan.groups.iter().any(|group| group.functions.contains(function));
+            let shared = self.plan.planned(function) > 0;
             if (planned(&key) || alone) && shared && !self.is_version_backing_off(&version, now) {
                 match self.rollouts.slow.contains_key(&version) {
                     true => slow.push((key, vec![version])),
@@ -181,7 +184,7 @@ impl Core {
     }
 
     fn start_canary(&mut self, key: &GroupKey, canary: Canary, now: Duration) {
-        let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
+        let group = self.planned_group(key);
         // One that fails beside the others is tried alone, if no other canary of its kind is there.
         let all = group.map_or_else(
             || canary.iter().map(|tried| tried.function.clone()).collect(),
@@ -222,14 +225,14 @@ impl Core {
 
     /// The canaries to be counted, with the functions that each tries.
     pub(crate) fn canaries(&self) -> Vec<(WorkerId, Vec<TriedFunction>)> {
-        let serving = self.workers.iter().filter(|(_, worker)| worker.state.is_serving());
+        let serving = self.workers.canaries().filter(|(_, worker)| worker.state.is_serving());
         serving
             .filter_map(|(id, worker)| {
                 let tried = |new: &FunctionVersion| TriedFunction {
                     function: new.function.clone(),
                     serving: self.catalog.version(&new.function).map(|version| version.hash),
                 };
-                Some((*id, worker.canary.as_ref()?.iter().map(tried).collect()))
+                Some((id, worker.canary.as_ref()?.iter().map(tried).collect()))
             })
             .collect()
     }
@@ -245,8 +248,7 @@ impl Core {
     }
 
     fn schedule_count(&mut self, now: Duration) {
-        let watched = self.workers.values().filter(|worker| worker.canary.is_some());
-        let served = watched.filter_map(|worker| match worker.state {
+        let served = self.workers.canaries().filter_map(|(_, worker)| match worker.state {
             WorkerState::Serving { since } => Some(now.saturating_sub(since)),
             _ => None,
         });
@@ -308,8 +310,7 @@ impl Core {
         }
         // What fails beside the old version may not beside the new one.
         self.replan(now);
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.canary = None;
+        if self.workers.change(id, |worker| worker.canary = None).is_some() {
             self.do_next(Action::Promote(id));
         }
     }
@@ -321,6 +322,7 @@ impl Core {
             return;
         }
         self.catalog.reject(version, reason);
+        self.groups.look_at_all();
         self.reconsider_isolation();
         self.rollouts.announced.remove(function);
         self.rollouts.kills.remove(function);
@@ -431,8 +433,8 @@ impl Core {
     pub(super) fn finish_rollouts(&mut self, now: Duration) {
         let workers = &self.workers;
         let has_old = |new: &FunctionVersion| {
-            let is_old = |has: &FunctionVersion| has.function == new.function && has.hash != new.hash;
-            workers.values().any(|worker| worker.functions.iter().any(is_old))
+            let mut alike = workers.serving_alike(&new.function);
+            alike.any(|(functions, _)| functions.version_of(&new.function) != Some(new.hash))
         };
         let (over, rolling): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.rollouts.rolling).into_iter().partition(|(version, _)| !has_old(version));

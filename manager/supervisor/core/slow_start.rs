@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::workers::Moment;
 use super::{Core, GroupKey, WorkerRecord};
 use crate::plugins::name::FunctionName;
 use crate::supervisor::reconcile::WorkerId;
@@ -17,10 +18,16 @@ impl Core {
         worker.slow_at().is_some_and(|at| self.read >= at)
     }
 
+    /// Planned workers of a group whose start has been at one function for long.
+    pub(super) fn starting_slowly(&self, key: &GroupKey) -> impl Iterator<Item = &WorkerRecord> {
+        let slow = self.workers.between(Moment::Slow, None, self.read).into_iter();
+        let slow = slow.filter_map(|id| self.workers.get(&id));
+        slow.filter(move |worker| worker.key == *key && worker.canary.is_none())
+    }
+
     /// Functions of a group that a planned worker has been starting for long. None if no other function waits for that.
     pub(super) fn slow_functions(&self, key: &GroupKey, wanted: &[FunctionName]) -> Vec<FunctionName> {
-        let of_group = self.workers.values().filter(|worker| worker.key == *key && worker.canary.is_none());
-        let slow = of_group.filter(|worker| self.is_slow(worker)).filter_map(WorkerRecord::at_start);
+        let slow = self.starting_slowly(key).filter_map(WorkerRecord::at_start);
         let slow: Vec<FunctionName> = slow.map(|version| version.function.clone()).collect();
         if wanted.iter().all(|name| slow.contains(name)) { Vec::new() } else { slow }
     }
@@ -40,10 +47,15 @@ impl WorkerRecord {
 }
 
 /// Whether stand-in workers are to make room: others have finished the slow start, and together they are more than
-/// planned.
-pub(super) fn stand_ins_make_room(group: &[(WorkerId, &WorkerRecord)], slow: &[FunctionName], count: u32) -> bool {
+/// planned. `settled` workers are one or the other.
+pub(super) fn stand_ins_make_room(
+    unsettled: &[(WorkerId, &WorkerRecord)],
+    settled: usize,
+    slow: &[FunctionName],
+    count: u32,
+) -> bool {
     let has_come = |worker: &WorkerRecord| worker.state.is_loaded() && slow.iter().all(|name| worker.serves(name));
-    let of_plan = group.iter().filter(|(_, worker)| worker.canary.is_none());
+    let of_plan = unsettled.iter().filter(|(_, worker)| worker.canary.is_none());
     let there = of_plan.filter(|(_, worker)| worker.stands_in(slow) || has_come(worker));
-    !slow.is_empty() && there.count() > count as usize
+    !slow.is_empty() && there.count().saturating_add(settled) > count as usize
 }

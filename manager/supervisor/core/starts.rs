@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::isolation::load_order;
 use super::rollouts::Canary;
 use super::worker_record::{JobWatch, Retirement, StartProgress};
+use super::workers::FunctionSet;
 use super::{Action, Core, GroupKey, ManagerPhase, StartStage, WorkerRecord, WorkerStart};
 use crate::config::Config;
 use crate::plan::shuffle;
@@ -41,6 +42,7 @@ impl Core {
             worker,
             WorkerRecord {
                 key: key.clone(),
+                alike: FunctionSet::new(&named),
                 functions: named,
                 load_order: load_order.clone(),
                 state: WorkerState::Starting { deadline: now.saturating_add(self.start_timeout(wanted)) },
@@ -65,7 +67,7 @@ impl Core {
         if !pause.is_zero() && !self.has_failed(key, now) {
             self.spawns.after = now.saturating_add(pause);
         }
-        let siblings = self.plan.groups.iter().map(|group| group.count).sum();
+        let siblings = self.plan.workers();
         let dedicated = *key != GroupKey::All;
         let servers =
             servers.iter().map(|n| &self.servers[*n]).map(|s| (s.name.clone(), s.addresses.clone())).collect();
@@ -87,9 +89,11 @@ impl Core {
     }
 
     pub(super) fn spawned(&mut self, id: WorkerId, pid: i32, now: Duration) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.pid = Some(pid);
-            self.spawns.refused.remove(&worker.key);
+        self.workers.change(id, |worker| worker.pid = Some(pid));
+        if let Some(worker) = self.workers.get(&id) {
+            if self.spawns.refused.remove(&worker.key).is_some() {
+                self.groups.look_at_all();
+            }
             let names = worker.names();
             let event = Event::WorkerStarted { pid, functions: names.clone(), generation: worker.generation };
             self.report(event);
@@ -103,7 +107,7 @@ impl Core {
     /// groups do not wait: they may not meet that limit. Starts that were decided on together fail together, which is
     /// logged once.
     pub(super) fn spawn_failed(&mut self, id: WorkerId, reason: String, now: Duration) {
-        let Some(worker) = self.workers.remove(&id) else { return };
+        let Some(worker) = self.workers.remove(id) else { return };
         let is_told = self.spawns.refusal(now).is_some();
         let longest = self.config.backoff_max.max(SPAWN_PAUSE);
         let refused = self.spawns.refused.entry(worker.key.clone()).or_default();
@@ -112,6 +116,7 @@ impl Core {
         }
         refused.pause = refused.pause.saturating_mul(2).clamp(SPAWN_PAUSE, longest);
         refused.until = now.saturating_add(refused.pause);
+        self.groups.look_at_all();
         refused.reason = format!("no process could be started: {reason}");
         self.failures.last = Some((worker.names(), format!("no worker could be started: {reason}")));
         if !is_told {
@@ -125,7 +130,7 @@ impl Core {
         if let Some(candidate) = self.catalog.probe_again(function) {
             self.do_next(Action::Probe(candidate));
         }
-        let Some(worker) = self.workers.remove(&id) else { return };
+        let Some(worker) = self.workers.remove(id) else { return };
         let reason = match self.catalog.is_pinned(function) {
             false => "its stored library is gone, or was changed; it is made again from worker_dir",
             true => {
@@ -181,15 +186,16 @@ impl Core {
 
     /// It comes to the end of `max_runs_per_worker`; there is no way back.
     fn set_job_allowance(&mut self, id: WorkerId, runs: JobAllowance) {
-        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.retirement.runs != JobAllowance::None) {
-            worker.retirement.runs = runs;
-        }
+        self.workers.change(id, |worker| match worker.retirement.runs {
+            JobAllowance::None => {}
+            JobAllowance::Few | JobAllowance::Many => worker.retirement.runs = runs,
+        });
     }
 
     /// It takes more memory than it may: it is replaced as one that is too old.
     fn exceeds_memory_limit(&mut self, id: WorkerId, bytes: u64, now: Duration) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        (worker.retirement.at, worker.retirement.over_memory_limit) = (now, true);
+        self.workers.change(id, |worker| (worker.retirement.at, worker.retirement.over_memory_limit) = (now, true));
+        let Some(worker) = self.workers.get(&id) else { return };
         let (pid, functions, mib) = (worker.pid, worker.names(), mebibytes(bytes));
         self.report_with_pid(pid, |pid| Event::MemoryLimitExceeded { pid, functions, mib });
     }
@@ -208,9 +214,11 @@ impl Core {
     /// A worker's start has come to a stage. Functions start one after the other, so each has its own `start_timeout`
     /// from the moment it is reached.
     fn enter_start_stage(&mut self, id: WorkerId, stage: StartStage, now: Duration) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        (worker.start.stage, worker.start.reached) = (stage, now);
-        if let Some(function) = worker.function_reached() {
+        let reached = self.workers.change(id, |worker| {
+            (worker.start.stage, worker.start.reached) = (stage, now);
+            worker.function_reached()
+        });
+        if let Some(function) = reached.flatten() {
             let deadline = now.saturating_add(self.config.start_timeout(&function));
             self.trigger(id, Trigger::Advances(deadline), now);
             self.start_advances(id);
@@ -219,11 +227,14 @@ impl Core {
 
     /// Applies a trigger to a worker's state.
     pub(super) fn trigger(&mut self, id: WorkerId, trigger: Trigger, now: Duration) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let before = worker.state;
-        let (state, step) = before.step(trigger, now);
-        worker.state = state;
-        worker.has_served |= state.is_serving();
+        let changed = self.workers.change(id, |worker| {
+            let before = worker.state;
+            let (state, step) = before.step(trigger, now);
+            worker.state = state;
+            worker.has_served |= state.is_serving();
+            (before, state, step)
+        });
+        let (Some((before, state, step)), Some(worker)) = (changed, self.workers.get(&id)) else { return };
         let pid = worker.pid;
         let limit = worker.limit(&self.config, now);
         let left_by_itself =
@@ -289,7 +300,7 @@ impl Core {
         self.report_with_pid(pid, |pid| Event::CannotServe { pid, function: of, reason: text });
         self.trigger(id, Trigger::CannotServe, now);
         // Taken out, so that it can be read while others are changed.
-        let Some(worker) = self.workers.remove(&id) else { return };
+        let Some(worker) = self.workers.remove(id) else { return };
         if !self.is_isolated_by(&worker, &failed, &reason, now)
             && !self.canary_cannot_serve(&worker, &function, &reason, now)
         {

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use super::job_servers::JobServerState;
 use super::rollouts::READ;
-use super::{Action, Core, ManagerPhase, WorkerRecord, group_key};
+use super::workers::Moment;
+use super::{Action, Core, GroupKey, ManagerPhase, WorkerRecord, group_key};
 use crate::logging::escape;
+use crate::plan::Group;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::reconcile::WorkerId;
@@ -24,6 +26,8 @@ pub(super) struct Startup {
     pub(super) probed_at: Duration,
     /// When the first plan was made.
     planned_at: Duration,
+    /// The longest time that a planned function may take to start.
+    longest_start: Duration,
     /// Until when a strict start may take longer: functions start one after the other, each with a timeout of its own.
     extended_to: Duration,
     /// Whether the outcome was reported.
@@ -32,7 +36,8 @@ pub(super) struct Startup {
 
 impl Startup {
     pub(super) fn at(now: Duration) -> Self {
-        Self { began: now, probed_at: now, planned_at: now, extended_to: Duration::ZERO, announced: false }
+        let (longest_start, extended_to) = (Duration::ZERO, Duration::ZERO);
+        Self { began: now, probed_at: now, planned_at: now, longest_start, extended_to, announced: false }
     }
 }
 
@@ -67,14 +72,17 @@ impl Core {
         }
     }
 
+    /// There is another plan.
+    pub(super) fn plan_start(&mut self) {
+        let functions: Vec<FunctionName> = self.planned_functions().into_iter().cloned().collect();
+        self.startup.longest_start = self.start_timeout(&functions);
+    }
+
     /// When the start is reported, whatever is missing.
     fn start_deadline(&self) -> Duration {
         match self.phase {
             ManagerPhase::Starting => self.startup.began.saturating_add(self.config.start_timeout),
-            _ => {
-                let functions: Vec<FunctionName> = self.planned_functions().into_iter().cloned().collect();
-                self.startup.planned_at.saturating_add(self.start_timeout(&functions)).max(self.startup.extended_to)
-            }
+            _ => self.startup.planned_at.saturating_add(self.startup.longest_start).max(self.startup.extended_to),
         }
     }
 
@@ -97,12 +105,9 @@ impl Core {
     fn is_late(&self) -> bool {
         let now = self.read;
         let deadline = self.start_deadline();
-        let just_started = self.starting().any(|worker| now < worker.born.saturating_add(MOMENT));
-        now >= deadline.saturating_add(MOMENT) || (now >= deadline && !just_started)
-    }
-
-    fn starting(&self) -> impl Iterator<Item = &WorkerRecord> {
-        self.workers.values().filter(|worker| matches!(worker.state, WorkerState::Starting { .. }))
+        let starting = || self.workers.values().filter(|worker| matches!(worker.state, WorkerState::Starting { .. }));
+        let just_started = || starting().any(|worker| now < worker.born.saturating_add(MOMENT));
+        now >= deadline.saturating_add(MOMENT) || (now >= deadline && !just_started())
     }
 
     fn planned_functions(&self) -> BTreeSet<&FunctionName> {
@@ -115,29 +120,28 @@ impl Core {
             return;
         }
         let late = self.is_late();
+        let fails = self.config.strict && self.catalog.refused().next().is_some();
+        let has_nothing = self.plan.groups.is_empty() && self.catalog.is_settled();
+        if !(late || fails || has_nothing || self.is_known(now)) {
+            return;
+        }
         let refused = by_cause(self.catalog.refused());
-        if !refused.is_empty() && self.config.strict {
+        if fails {
             return self.fail(format!("strict is set, and not every library can be used: {}", refused.join("; ")));
         }
-        if self.plan.groups.is_empty() && self.catalog.is_settled() {
+        if has_nothing {
             return self.nothing_to_serve(&refused);
         }
-        let is_known = self.catalog.is_settled() && self.is_loaded(now);
-        if !late && !is_known {
-            return;
-        }
-        let loaded: Vec<WorkerState> =
-            self.workers.values().map(|worker| worker.state).filter(|state| state.is_loaded()).collect();
+        let totals = self.workers.totals();
         // What the system refuses now, or has only just started, may still come; a library that fails is reported.
-        let may_come =
-            self.spawns.refusal(now).is_some() || !self.catalog.is_settled() || self.starting().next().is_some();
-        if loaded.is_empty() && may_come && !late {
+        let may_come = self.spawns.refusal(now).is_some() || !self.catalog.is_settled() || totals.starting > 0;
+        if totals.loaded == 0 && may_come && !late {
             return;
         }
-        let connecting = |state: &WorkerState| matches!(state, WorkerState::Loaded { since } if self.read < since.saturating_add(MOMENT));
+        let last_loaded = self.workers.last(Moment::Loaded);
+        let connecting = last_loaded.is_some_and(|since| self.read < since.saturating_add(MOMENT));
         let answers = !self.servers.iter().all(JobServerState::is_down);
-        let on_their_way = loaded.iter().any(|state| matches!(state, WorkerState::Activating))
-            || (answers && loaded.iter().any(connecting));
+        let on_their_way = totals.activating > 0 || (answers && connecting);
         if on_their_way && !late {
             return;
         }
@@ -145,7 +149,7 @@ impl Core {
         if !unserved.is_empty() && self.config.strict {
             return self.fail(format!("strict is set, and not every function can be served: {}", unserved.join("; ")));
         }
-        self.announce(loaded.len(), refused, unserved, now);
+        self.announce(totals.loaded, refused, unserved, now);
     }
 
     fn announce(&mut self, workers: usize, mut notes: Vec<String>, unserved: Vec<String>, now: Duration) {
@@ -161,10 +165,7 @@ impl Core {
 
     /// A sentence for every function that no worker has loaded, and for what is not known yet.
     fn unserved(&self, now: Duration) -> Vec<String> {
-        let is_loaded = |name: &str| {
-            let mut loaded = self.workers.values().filter(|worker| worker.state.is_loaded());
-            loaded.any(|worker| worker.serves(name))
-        };
+        let is_loaded = |name: &str| self.workers.serving_alike(name).any(|(_, alike)| alike.totals.loaded > 0);
         let planned = self.planned_functions().into_iter().filter(|name| !is_loaded(name));
         let planned = planned.map(|name| format!("{name} is not served: {}", self.why_unserved(name, now)));
         let unknown = match self.catalog.was_scanned() {
@@ -210,39 +211,46 @@ impl Core {
         self.do_next(Action::Fail(1, escape(&reason).into_owned()));
     }
 
-    /// Whether every planned worker is loaded, or known not to come for now.
-    fn is_loaded(&self, now: Duration) -> bool {
-        self.plan.groups.iter().all(|group| {
-            let key = group_key(group);
-            let of_group = self.workers.values().filter(|worker| worker.key == key);
-            let loaded = of_group.clone().filter(|worker| worker.state.is_loaded()).count();
-            let starting =
-                of_group.clone().filter(|worker| matches!(worker.state, WorkerState::Starting { .. })).count();
-            let wanted: Vec<FunctionName> =
-                group.functions.iter().filter(|name| self.may_start(name, now)).cloned().collect();
-            let failing = self.failures.groups.contains_key(&key)
-                || group.functions.iter().any(|name| self.failures.functions.contains_key(name))
-                || self.spawns.is_refused(&key, now);
-            let waits = wanted.is_empty() || (failing && self.room(&key, &wanted, now) == 0);
-            // One that is being tried alone has one worker for now.
-            let count = if self.is_being_isolated(&key) { 1 } else { group.count as usize };
-            // What is only slow is waited for, although others stand in meanwhile.
-            let slow = of_group.clone().any(|worker| worker.canary.is_none() && self.is_slow(worker));
-            (loaded >= count && !slow) || (starting == 0 && waits)
-        })
+    /// Whether the first probes are over and every planned worker is loaded, or known not to come for now.
+    fn is_known(&self, now: Duration) -> bool {
+        // As long as none has failed, that is a matter of two numbers.
+        let none_fail = self.failures.nothing_waits() && self.spawns.refused.is_empty() && self.isolated.is_empty();
+        if none_fail && self.workers.totals().loaded < self.plan.workers() as usize {
+            return false;
+        }
+        self.catalog.is_settled() && self.plan.groups.iter().all(|group| self.is_loaded(group, now))
+    }
+
+    /// Whether every planned worker of a group is loaded, or known not to come for now.
+    fn is_loaded(&self, group: &Group, now: Duration) -> bool {
+        let key = group_key(group);
+        let totals = self.workers.group(&key).map_or_else(Default::default, |group| group.totals);
+        // What is only slow is waited for, although others stand in meanwhile.
+        let is_slow = |worker: &WorkerRecord| worker.canary.is_none() && self.is_slow(worker);
+        let slow = || self.workers.unsettled(&key).any(|(_, worker)| is_slow(worker));
+        // One that is being tried alone has one worker for now.
+        let count = if self.is_being_isolated(&key) { 1 } else { group.count as usize };
+        (totals.loaded >= count && !slow()) || (totals.starting == 0 && self.group_waits_for_now(group, &key, now))
+    }
+
+    /// Whether none of a group's workers starts for now: its functions wait, or it does.
+    fn group_waits_for_now(&self, group: &Group, key: &GroupKey, now: Duration) -> bool {
+        let wanted: Vec<FunctionName> =
+            group.functions.iter().filter(|name| self.may_start(name, now)).cloned().collect();
+        let failing = self.failures.groups.contains_key(key)
+            || group.functions.iter().any(|name| self.failures.functions.contains_key(name))
+            || self.spawns.is_refused(key, now);
+        wanted.is_empty() || (failing && self.room(key, &wanted, now) == 0)
     }
 
     /// When the start continues although a job server or its name has not answered, or a worker has not loaded.
     pub(super) fn startup_due(&self) -> impl Iterator<Item = Duration> {
         let awaited = [self.resolved_by(), self.read_by()].into_iter().flatten();
         let awaited = awaited.filter(|_| self.phase == ManagerPhase::Starting);
-        let waiting = self.workers.values().filter_map(|worker| match worker.state {
-            WorkerState::Loaded { since } => Some(since.saturating_add(MOMENT)),
-            _ => None,
-        });
-        let deadline = self.start_deadline();
-        let due = awaited.chain(waiting.max()).chain([deadline, deadline.saturating_add(MOMENT)]);
-        due.filter(|_| !self.startup.announced)
+        let waiting = self.workers.last(Moment::Loaded).map(|since| since.saturating_add(MOMENT));
+        let deadline = (!self.startup.announced).then(|| self.start_deadline());
+        let late = deadline.map(|deadline| deadline.saturating_add(MOMENT));
+        awaited.chain(waiting).chain(deadline).chain(late).filter(|_| !self.startup.announced)
     }
 }
 

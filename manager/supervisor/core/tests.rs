@@ -25,6 +25,7 @@ use crate::supervisor::canary::JobCounts;
 use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_failures::{FailedJob, FailureKind, FailureReading};
+use crate::supervisor::reconcile::WorkerId;
 use crate::system::reap::ExitStatus;
 use crate::worker::messages::WorkerMessage;
 
@@ -145,8 +146,12 @@ impl Stage {
     }
 
     fn input(&mut self, input: Input) -> &mut Self {
+        let shown = format!("{input:?}");
         let actions = self.core.handle(input, self.now);
         self.take(actions);
+        self.core.workers.check();
+        let overlooked = self.core.overlooked_groups(self.now);
+        assert!(overlooked.is_empty(), "overlooked after {shown}: {overlooked:?}");
         // The loop reads counters as soon as they are due.
         for function in self.core.failures_to_read(self.now) {
             let (completed, failed, last) = self.failed.get(function.as_str()).cloned().unwrap_or_default();

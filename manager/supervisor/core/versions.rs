@@ -68,8 +68,10 @@ impl Core {
             // `complete_start` makes the first plan.
             return;
         }
+        self.groups.look_at_all();
         self.reconsider_isolation();
         self.plan = plan(&self.config, &self.catalog.functions(), &self.placements());
+        self.plan_start();
         self.warn_of_missing();
         self.ask_versions();
         self.spawns.after = self.spawns.after.min(now);

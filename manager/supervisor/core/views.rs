@@ -157,18 +157,15 @@ impl Core {
 
     /// Workers that take jobs for the function.
     pub(crate) fn serving(&self, function: &str) -> usize {
-        let serves = |worker: &&super::WorkerRecord| worker.serves(function);
-        self.workers.values().filter(|worker| worker.state.is_serving()).filter(serves).count()
+        self.workers.serving_alike(function).map(|(_, alike)| alike.totals.serving).sum()
     }
 
     /// Functions served, workers that serve, and workers.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let serving = self.workers.values().filter(|worker| worker.state.is_serving());
-        let functions: BTreeSet<&str> = serving
-            .clone()
-            .flat_map(|worker| worker.functions.iter().map(|version| version.function.as_str()))
-            .collect();
-        (functions.len(), serving.count(), self.workers.len())
+        let serving = self.workers.all_alike().filter(|(_, alike)| alike.totals.serving > 0);
+        let functions: BTreeSet<&str> =
+            serving.flat_map(|(functions, _)| functions.iter().map(|version| version.function.as_str())).collect();
+        (functions.len(), self.workers.totals().serving, self.workers.len())
     }
 
     /// Every worker that has a process.

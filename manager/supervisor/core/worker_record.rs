@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rollouts::Canary;
+use super::workers::FunctionSet;
 use crate::config::Config;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
@@ -24,6 +25,8 @@ pub(super) struct WorkerRecord {
     pub key: GroupKey,
     /// What it serves.
     pub functions: Vec<FunctionVersion>,
+    /// The same, to find others that serve it.
+    pub alike: FunctionSet,
     /// The order in which it loads them: indices into `functions`.
     pub load_order: Vec<usize>,
     pub pid: Option<i32>,
@@ -70,11 +73,22 @@ pub(super) struct Retirement {
 #[derive(Debug, Default)]
 pub(super) struct JobWatch {
     /// When its scoreboard is read next, to see whether a job is past its timeout.
-    pub read_at: Option<Duration>,
+    pub next: ScoreboardWatch,
     /// Number of the job that was past its timeout.
     pub overdue: Option<u64>,
     /// The jobs whose answers it could not send yet, by server.
     pub waiting: BTreeMap<usize, JobKey>,
+}
+
+/// When a worker's scoreboard is read next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum ScoreboardWatch {
+    /// That is to be planned.
+    #[default]
+    Unplanned,
+    /// None of its functions has a timeout.
+    Never,
+    At(Duration),
 }
 
 /// What a worker reports when it takes no more jobs.

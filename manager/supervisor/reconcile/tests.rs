@@ -30,6 +30,19 @@ fn workers(text: &str) -> Vec<GroupWorker> {
     text.chars().enumerate().map(worker).collect()
 }
 
+/// Decides, and checks that nothing else comes out where the settled workers are only counted.
+fn decide(workers: &[GroupWorker], want: GroupTarget) -> GroupDecision {
+    let decision = super::decide(workers, &SettledWorkers { count: 0, ids: &Vec::new }, want);
+    let is_settled =
+        |w: &&GroupWorker| w.state.is_serving() && w.fresh && w.runs == JobAllowance::Many && !w.canary && !w.kept;
+    let (settled, others): (Vec<&GroupWorker>, Vec<&GroupWorker>) = workers.iter().partition(is_settled);
+    let ids = || settled.iter().map(|worker| worker.id).collect();
+    let settled = SettledWorkers { count: settled.len() as u32, ids: &ids };
+    let others: Vec<GroupWorker> = others.into_iter().copied().collect();
+    assert_eq!(super::decide(&others, &settled, want), decision, "{workers:?}");
+    decision
+}
+
 #[test]
 fn what_is_compared_with_what_should_be() {
     use ExitReason::{Replaced, Surplus};

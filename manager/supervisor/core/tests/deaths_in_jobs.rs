@@ -77,7 +77,7 @@ fn poison_jobs_are_counted_in_draining_workers_too() {
         stage.ends_in_job(id, ExitStatus::Signal(6), 0);
         id = stage.ids().into_iter().max().unwrap();
         stage.serves(id);
-        stage.core.workers.get_mut(&WorkerId(id)).unwrap().retirement.at = stage.now;
+        stage.core.workers.change(WorkerId(id), |worker| worker.retirement.at = stage.now).unwrap();
         stage.later(Duration::ZERO);
         let successor = stage.ids().into_iter().max().unwrap();
         assert!(successor > id || version > 6, "a successor of {id}");

@@ -98,7 +98,7 @@ impl Walk {
             }
         }
         let core = &self.stage.core;
-        for (id, worker) in &core.workers {
+        for (id, worker) in core.workers.iter() {
             let was_live = before.get(id).is_none_or(|state| state.is_live());
             assert!(was_live || !worker.state.is_live(), "{id:?} came back after {shown}");
         }

@@ -1,0 +1,360 @@
+//! What is kept of the workers beside their records, all of it derived from these: who is in which group, who serves the
+//! same, how many are in which state, and what is due when.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
+use crate::supervisor::core::worker_record::{DrainReport, ScoreboardWatch};
+use crate::supervisor::core::{GroupKey, WorkerRecord};
+use crate::supervisor::reconcile::{JobAllowance, WorkerId};
+use crate::supervisor::worker_state::WorkerState;
+
+/// A time at which something about a worker is due, or was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::supervisor::core) enum Moment {
+    /// Its state has a deadline.
+    Deadline,
+    /// Its start will have been at one function for long.
+    Slow,
+    /// It has loaded, and looks for a job server.
+    Loaded,
+    /// It waits for the command to connect; without a time, so the oldest is the first.
+    Queued,
+    /// It got that command, and has not found a job server yet.
+    Connecting,
+    /// It began to serve.
+    Serving,
+    /// It serves, and will be too old.
+    Retires,
+    /// It is to be planned when its scoreboard is read; without a time.
+    Unwatched,
+    /// Its scoreboard is read.
+    Reading,
+}
+
+const MOMENTS: [Moment; 9] = [
+    Moment::Deadline,
+    Moment::Slow,
+    Moment::Loaded,
+    Moment::Queued,
+    Moment::Connecting,
+    Moment::Serving,
+    Moment::Retires,
+    Moment::Unwatched,
+    Moment::Reading,
+];
+
+impl Moment {
+    fn of(self, worker: &WorkerRecord) -> Option<Duration> {
+        match (self, worker.state) {
+            (Self::Deadline, state) => state.deadline(),
+            (Self::Slow, _) => worker.slow_at(),
+            (Self::Loaded, WorkerState::Loaded { since }) | (Self::Serving, WorkerState::Serving { since }) => {
+                Some(since)
+            }
+            (Self::Queued, WorkerState::Loaded { .. }) => worker.start.connects.is_none().then_some(Duration::ZERO),
+            (Self::Connecting, WorkerState::Loaded { .. }) => worker.start.connects,
+            (Self::Retires, WorkerState::Serving { .. }) => Some(worker.retirement.at),
+            (Self::Unwatched, state) => {
+                let is_new = state.is_at_work() && worker.job_watch.next == ScoreboardWatch::Unplanned;
+                is_new.then_some(Duration::ZERO)
+            }
+            (Self::Reading, _) => worker.scoreboard_due(),
+            _ => None,
+        }
+    }
+}
+
+/// What a worker serves, by name. Workers that serve the same share it.
+#[derive(Debug, Clone)]
+pub(in crate::supervisor::core) struct FunctionSet(Rc<[FunctionVersion]>);
+
+impl FunctionSet {
+    pub(in crate::supervisor::core) fn new(functions: &[FunctionVersion]) -> Self {
+        let mut functions = functions.to_vec();
+        functions.sort_unstable();
+        Self(functions.into())
+    }
+
+    /// Its version of a function, if it has one.
+    pub(in crate::supervisor::core) fn version_of(&self, function: &str) -> Option<ShortHash> {
+        let place = self.0.binary_search_by(|version| version.function.as_str().cmp(function)).ok()?;
+        Some(self.0[place].hash)
+    }
+
+    pub(in crate::supervisor::core) fn iter(&self) -> impl Iterator<Item = &FunctionVersion> {
+        self.0.iter()
+    }
+
+    pub(in crate::supervisor::core) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl PartialEq for FunctionSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for FunctionSet {}
+
+impl PartialOrd for FunctionSet {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for FunctionSet {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Rc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+/// How many workers are in which state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::supervisor::core) struct WorkerTotals {
+    pub all: usize,
+    pub starting: usize,
+    pub loaded: usize,
+    pub activating: usize,
+    pub serving: usize,
+    pub live: usize,
+    /// They serve, may continue to, and are no canaries.
+    pub counted: usize,
+}
+
+impl WorkerTotals {
+    fn of(standing: &Standing) -> Self {
+        let Standing { state, runs, is_canary, .. } = *standing;
+        let one = |is: bool| usize::from(is);
+        Self {
+            all: 1,
+            starting: one(matches!(state, WorkerState::Starting { .. })),
+            loaded: one(state.is_loaded()),
+            activating: one(matches!(state, WorkerState::Activating)),
+            serving: one(state.is_serving()),
+            live: one(state.is_live()),
+            counted: one(state.is_serving() && !is_canary && runs != JobAllowance::None),
+        }
+    }
+
+    fn combine(self, other: Self, with: impl Fn(usize, usize) -> usize) -> Self {
+        Self {
+            all: with(self.all, other.all),
+            starting: with(self.starting, other.starting),
+            loaded: with(self.loaded, other.loaded),
+            activating: with(self.activating, other.activating),
+            serving: with(self.serving, other.serving),
+            live: with(self.live, other.live),
+            counted: with(self.counted, other.counted),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        *self = self.combine(other, usize::saturating_add);
+    }
+
+    fn subtract(&mut self, other: Self) {
+        *self = self.combine(other, usize::saturating_sub);
+    }
+}
+
+/// Workers of one group that serve the same.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::supervisor::core) struct AlikeWorkers {
+    pub totals: WorkerTotals,
+    /// Those that are simply at work, by the time at which they are too old.
+    pub settled: BTreeSet<(Duration, WorkerId)>,
+}
+
+/// The workers of a group.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::supervisor::core) struct GroupIndex {
+    pub totals: WorkerTotals,
+    pub alike: BTreeMap<FunctionSet, AlikeWorkers>,
+    /// Those that are not simply at work: they start, drain, are canaries, or come to the end of their jobs.
+    pub unsettled: BTreeSet<WorkerId>,
+}
+
+impl GroupIndex {
+    /// All of them.
+    pub(in crate::supervisor::core) fn ids(&self) -> impl Iterator<Item = WorkerId> {
+        self.settled_ids().chain(self.unsettled.iter().copied())
+    }
+
+    /// Those that are simply at work.
+    pub(in crate::supervisor::core) fn settled_ids(&self) -> impl Iterator<Item = WorkerId> {
+        self.alike.values().flat_map(|alike| alike.settled.iter().map(|(_, id)| *id))
+    }
+}
+
+/// What of a worker's record the index depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Standing {
+    state: WorkerState,
+    runs: JobAllowance,
+    retires: Duration,
+    is_canary: bool,
+    has_served: bool,
+    drain_report: Option<DrainReport>,
+    moments: [Option<Duration>; MOMENTS.len()],
+}
+
+impl Standing {
+    pub(super) fn of(worker: &WorkerRecord) -> Self {
+        Self {
+            state: worker.state,
+            runs: worker.retirement.runs,
+            retires: worker.retirement.at,
+            is_canary: worker.canary.is_some(),
+            has_served: worker.has_served,
+            drain_report: worker.drain_report,
+            moments: MOMENTS.map(|moment| moment.of(worker)),
+        }
+    }
+
+    /// What of it a decision about its group depends on: not how far its start is, unless that takes long.
+    pub(super) fn decides(&self) -> impl PartialEq + use<> {
+        let state = match self.state {
+            WorkerState::Starting { .. } => WorkerState::Starting { deadline: Duration::ZERO },
+            other => other,
+        };
+        (state, self.runs, self.retires, self.is_canary, self.has_served, self.drain_report)
+    }
+
+    /// Whether it is simply at work.
+    fn is_settled(&self) -> bool {
+        self.state.is_serving() && self.runs == JobAllowance::Many && !self.is_canary
+    }
+
+    fn moments(&self) -> impl Iterator<Item = (Moment, Duration)> {
+        MOMENTS.into_iter().zip(self.moments).filter_map(|(moment, at)| Some((moment, at?)))
+    }
+}
+
+/// The index.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct WorkerIndex {
+    pub(super) groups: BTreeMap<GroupKey, GroupIndex>,
+    pub(super) canaries: BTreeSet<WorkerId>,
+    pub(super) totals: WorkerTotals,
+    moments: BTreeSet<(Moment, Duration, WorkerId)>,
+}
+
+impl WorkerIndex {
+    pub(super) fn of(records: &BTreeMap<WorkerId, WorkerRecord>) -> Self {
+        let mut index = Self::default();
+        records.iter().for_each(|(id, record)| index.add(*id, record));
+        index
+    }
+
+    /// The same functions as others of the group have, so that each set is kept once.
+    pub(super) fn shared(&self, key: &GroupKey, functions: FunctionSet) -> FunctionSet {
+        let known = self.groups.get(key).and_then(|group| group.alike.get_key_value(&functions));
+        known.map_or(functions, |(known, _)| known.clone())
+    }
+
+    pub(super) fn add(&mut self, id: WorkerId, record: &WorkerRecord) {
+        let standing = Standing::of(record);
+        self.add_to_group(id, record, &standing);
+        self.moments.extend(standing.moments().map(|(moment, at)| (moment, at, id)));
+    }
+
+    pub(super) fn remove(&mut self, id: WorkerId, record: &WorkerRecord) {
+        let standing = Standing::of(record);
+        self.remove_from_group(id, record, &standing);
+        for (moment, at) in standing.moments() {
+            self.moments.remove(&(moment, at, id));
+        }
+    }
+
+    /// The worker was as `before`, and is as `after`.
+    pub(super) fn replace(&mut self, id: WorkerId, record: &WorkerRecord, before: &Standing, after: &Standing) {
+        if before.decides() != after.decides() {
+            self.remove_from_group(id, record, before);
+            self.add_to_group(id, record, after);
+        }
+        for (moment, (was, is)) in MOMENTS.into_iter().zip(before.moments.into_iter().zip(after.moments)) {
+            if was != is {
+                if let Some(at) = was {
+                    self.moments.remove(&(moment, at, id));
+                }
+                self.moments.extend(is.map(|at| (moment, at, id)));
+            }
+        }
+    }
+
+    fn add_to_group(&mut self, id: WorkerId, record: &WorkerRecord, standing: &Standing) {
+        let totals = WorkerTotals::of(standing);
+        self.totals.add(totals);
+        if standing.is_canary {
+            self.canaries.insert(id);
+        }
+        let group = self.groups.entry(record.key.clone()).or_default();
+        group.totals.add(totals);
+        let alike = group.alike.entry(record.alike.clone()).or_default();
+        alike.totals.add(totals);
+        match standing.is_settled() {
+            true => alike.settled.insert((standing.retires, id)),
+            false => group.unsettled.insert(id),
+        };
+    }
+
+    fn remove_from_group(&mut self, id: WorkerId, record: &WorkerRecord, standing: &Standing) {
+        let totals = WorkerTotals::of(standing);
+        self.totals.subtract(totals);
+        self.canaries.remove(&id);
+        let Some(group) = self.groups.get_mut(&record.key) else { return };
+        group.totals.subtract(totals);
+        group.unsettled.remove(&id);
+        if let Some(alike) = group.alike.get_mut(&record.alike) {
+            alike.totals.subtract(totals);
+            alike.settled.remove(&(standing.retires, id));
+            if alike.totals.all == 0 {
+                group.alike.remove(&record.alike);
+            }
+        }
+        if group.totals.all == 0 {
+            self.groups.remove(&record.key);
+        }
+    }
+
+    fn after(
+        &self,
+        moment: Moment,
+        after: Option<Duration>,
+    ) -> impl DoubleEndedIterator<Item = &(Moment, Duration, WorkerId)> {
+        let first = match after {
+            Some(after) => Bound::Excluded((moment, after, WorkerId(u64::MAX))),
+            None => Bound::Included((moment, Duration::ZERO, WorkerId(0))),
+        };
+        self.moments.range((first, Bound::Included((moment, Duration::MAX, WorkerId(u64::MAX)))))
+    }
+
+    pub(super) fn between(
+        &self,
+        moment: Moment,
+        after: Option<Duration>,
+        until: Duration,
+    ) -> impl Iterator<Item = WorkerId> {
+        self.after(moment, after).take_while(move |(_, at, _)| *at <= until).map(|(.., id)| *id)
+    }
+
+    pub(super) fn next(&self, moment: Moment, after: Option<Duration>) -> Option<Duration> {
+        self.after(moment, after).next().map(|(_, at, _)| *at)
+    }
+
+    pub(super) fn last(&self, moment: Moment) -> Option<Duration> {
+        self.after(moment, None).next_back().map(|(_, at, _)| *at)
+    }
+
+    pub(super) fn first(&self, moment: Moment) -> Option<WorkerId> {
+        self.after(moment, None).next().map(|(.., id)| *id)
+    }
+}
