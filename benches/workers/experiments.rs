@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::load::{self, Drain, FUNCTION};
-use crate::peers::{Peer, Running};
+use crate::peers::{self, Peer, Running};
 use crate::report::Figures;
 use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
+use crate::support::plugins;
 use crate::support::wait::wait_for;
 use crate::usage;
 
@@ -58,6 +59,24 @@ pub fn in_flight(peer: &Peer, workers: usize, jobs: usize, workload: &[u8]) -> F
     vec![("jobs/s", rate), ("caller's CPU us/job", micros(callers))]
 }
 
+/// Short jobs and a few long ones, of which there are this many in 100,000: how long all of them take, and how long the
+/// short ones wait.
+pub fn uneven(peer: &Peer, workers: usize, jobs: usize, long: u32) -> Figures {
+    let Peer::GmNative(prefetch) = peer else { panic!("only gm-native has the library") };
+    let server = server();
+    let setup = peers::gm_native(&server, workers, *prefetch);
+    let _manager = setup.plugin(load::UNEVEN, &plugins::example("gm_test_jobs")).start();
+    wait_workers(&server, load::UNEVEN, workers);
+    let (took, short) = load::uneven(&server.server(), 64, jobs, long);
+    let at = |per_mille: usize| short[(short.len() - 1) * per_mille / 1000].as_secs_f64() * 1e3;
+    vec![
+        ("total s", took.as_secs_f64()),
+        ("short p50 ms", at(500)),
+        ("short p99 ms", at(990)),
+        ("short max ms", at(1000)),
+    ]
+}
+
 /// System calls of a worker per job, counted by strace: drained, and one by one.
 pub fn calls(peer: &Peer, jobs: usize) -> Figures {
     let workload = [b'x'; 16];
@@ -80,7 +99,7 @@ pub fn footprint(peer: &Peer, count: usize) -> Figures {
     let server = server();
     let start = Instant::now();
     let running = peer.start(&server, count);
-    wait_workers(&server, count);
+    wait_workers(&server, FUNCTION, count);
     let up = start.elapsed();
     let (all, workers) = (running.pids(), running.workers());
     let mut private: Vec<u64> = workers.iter().map(|pid| usage::memory(*pid).private).collect();
@@ -109,7 +128,7 @@ pub fn footprint(peer: &Peer, count: usize) -> Figures {
 fn idle(peer: &Peer, count: usize) -> (Gearmand, Running) {
     let server = server();
     let running = peer.start(&server, count);
-    wait_workers(&server, count);
+    wait_workers(&server, FUNCTION, count);
     // GearmanManager has a helper at its start.
     wait_for("other processes than workers to end", START_DEADLINE, || {
         (running.workers().len() == count).then_some(())
@@ -117,9 +136,9 @@ fn idle(peer: &Peer, count: usize) -> (Gearmand, Running) {
     (server, running)
 }
 
-fn wait_workers(server: &Gearmand, count: usize) {
+fn wait_workers(server: &Gearmand, function: &str, count: usize) {
     wait_for(&format!("{count} workers"), START_DEADLINE, || {
-        let workers = server.status(FUNCTION).map_or(0, |status| status.workers);
+        let workers = server.status(function).map_or(0, |status| status.workers);
         (workers == count as u64).then_some(())
     });
 }

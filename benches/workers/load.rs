@@ -1,5 +1,6 @@
 //! The load: jobs submitted and their ends, timed where the caller sees them.
 
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -9,6 +10,8 @@ use crate::wire::{self, Reader};
 
 /// The function that all workers serve.
 pub const FUNCTION: &str = "reverse_string";
+/// The function of the library that uneven jobs are for.
+pub const UNEVEN: &str = "act";
 /// A worker that answers nothing for so long is broken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// So many bytes of jobs are written before their JOB_CREATED is waited for.
@@ -29,8 +32,12 @@ impl Caller {
     }
 
     fn submit(&mut self, kind: u32, workload: &[u8]) {
+        self.submit_to(FUNCTION, kind, workload);
+    }
+
+    fn submit_to(&mut self, function: &str, kind: u32, workload: &[u8]) {
         let mut out = Vec::new();
-        wire::request(&mut out, kind, &[FUNCTION.as_bytes(), b"", workload]);
+        wire::request(&mut out, kind, &[function.as_bytes(), b"", workload]);
         self.socket.write_all(&out).unwrap();
     }
 
@@ -135,6 +142,40 @@ pub fn in_flight(server: &str, flight: usize, jobs: usize, workload: &[u8]) -> (
     }
     let per_job = (usage::of_this_thread() - used) / u32::try_from(done).unwrap();
     (done as f64 / start.elapsed().as_secs_f64(), per_job)
+}
+
+/// Jobs of 20 us and, `long` times in 100,000, of 50 ms, with `flight` of them always under way. Returns how long all of
+/// them took, and the round trips of the short ones, sorted.
+pub fn uneven(server: &str, flight: usize, jobs: usize, long: u32) -> (Duration, Vec<Duration>) {
+    let mut caller = Caller::connect(server);
+    // The same jobs for everybody.
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut submitted, mut unnamed) = (0, VecDeque::new());
+    let (mut open, mut short) = (HashMap::new(), Vec::with_capacity(jobs));
+    let (start, mut done) = (Instant::now(), 0);
+    while done < jobs {
+        while submitted < jobs && submitted - done < flight {
+            let is_long = random.u32(..100_000) < long;
+            caller.submit_to(UNEVEN, wire::SUBMIT_JOB, if is_long { b"take 50" } else { b"spin 20" });
+            unnamed.push_back((Instant::now(), is_long));
+            submitted += 1;
+        }
+        caller.fill();
+        while let Some((kind, data)) = caller.reader.next() {
+            let handle = data.split(|byte| *byte == 0).next().unwrap();
+            match kind {
+                wire::JOB_CREATED => drop(open.insert(handle.to_vec(), unnamed.pop_front().unwrap())),
+                wire::WORK_COMPLETE => {
+                    let (begun, is_long) = open.remove(handle).unwrap();
+                    short.extend((!is_long).then(|| begun.elapsed()));
+                    done += 1;
+                }
+                _ => panic!("a job failed"),
+            }
+        }
+    }
+    short.sort_unstable();
+    (start.elapsed(), short)
 }
 
 /// How fast the load alone is: jobs a second that gearmand takes into its queue.

@@ -51,7 +51,8 @@ fn main() {
     }
     let extent = if args.iter().any(|arg| arg == "quick") { QUICK } else { WHOLE };
     let out = args.iter().find_map(|arg| arg.strip_prefix("out="));
-    let tables = measure(extent);
+    let only = args.iter().find_map(|arg| arg.strip_prefix("only=")).unwrap_or_default();
+    let tables = measure(extent, only);
     let machine = machine();
     let mut text = format!("{machine}\n");
     for table in &tables {
@@ -63,11 +64,14 @@ fn main() {
     }
 }
 
-/// Runs every experiment.
-fn measure(extent: Extent) -> Vec<Table> {
+/// Runs every experiment whose title contains `only`.
+fn measure(extent: Extent, only: &str) -> Vec<Table> {
     let all = Peer::all();
     let mut tables = Vec::new();
     let mut run = |title: String, peers: &[Peer], rounds: usize, of: &dyn Fn(&Peer) -> Figures| {
+        if !title.contains(only) {
+            return;
+        }
         eprintln!("{title}");
         tables.push(interleaved(title, peers, rounds, of));
     };
@@ -89,16 +93,27 @@ fn measure(extent: Extent) -> Vec<Table> {
             experiments::in_flight(peer, *workers, 60_000 / extent.divisor, &short)
         });
     }
-    let one_by_one: Vec<Peer> = all.iter().filter(|peer| **peer != peers::RAW_64_TOGETHER).cloned().collect();
+    for (long, jobs) in [(1_000, 4_000), (20, 40_000)] {
+        for workers in [1, 4, 8] {
+            let share = f64::from(long) / 1_000.0;
+            let title = format!("Jobs of 20 us, {share} % of 50 ms, 64 under way: {}", count(workers, "worker"));
+            run(title, &Peer::prefetching(), extent.rounds, &|peer| {
+                experiments::uneven(peer, workers, jobs / extent.divisor, long)
+            });
+        }
+    }
+    let one_by_one: Vec<Peer> = all.iter().filter(|peer| peer.holds_one()).cloned().collect();
     run("One job after the other: 16 bytes, one worker".into(), &one_by_one, extent.rounds, &|peer| {
         experiments::ping(peer, 8_000 / extent.divisor, &short)
     });
     run("System calls of a worker".into(), &one_by_one, 1, &|peer| experiments::calls(peer, 2_000));
-    let idle: Vec<Peer> = [Peer::GmNative, peers::RAW_ONE, Peer::C, Peer::Php].into();
+    let idle: Vec<Peer> = [peers::GM_NATIVE, peers::RAW_ONE, Peer::C, Peer::Php].into();
     run(format!("{} that wait for jobs", count(extent.idle, "worker")), &idle, extent.rounds.min(3), &|peer| {
         experiments::footprint(peer, extent.idle)
     });
-    tables.push(load_alone(extent));
+    if only.is_empty() {
+        tables.push(load_alone(extent));
+    }
     tables
 }
 
@@ -130,7 +145,7 @@ fn interleaved(title: String, peers: &[Peer], rounds: usize, of: &dyn Fn(&Peer) 
 
 /// So many that a run takes a second or two, and that gearmand has memory for them.
 fn jobs(size: usize, peer: &Peer, extent: Extent) -> usize {
-    let many = if matches!(peer, Peer::Raw(of) if of.window > 1) { 5 } else { 1 };
+    let many = if peer.holds_one() { 1 } else { 5 };
     let fitting = (512 << 20) / size;
     (40_000 * many).min(fitting).max(100) / extent.divisor
 }

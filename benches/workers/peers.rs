@@ -20,8 +20,8 @@ use crate::support::watchdog::descendants;
 /// A way to serve the function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
-    /// This repository's manager with the example's library.
-    GmNative,
+    /// This repository's manager with the example's library, and this many jobs in hand at most.
+    GmNative(u32),
     /// A loop of ours without anything that a worker needs: a limit.
     Raw(Loop),
     /// A loop on libgearman.
@@ -32,9 +32,13 @@ pub enum Peer {
     GearmanManager(PathBuf),
 }
 
+/// One job in hand, as by default.
+pub const GM_NATIVE: Peer = Peer::GmNative(1);
 /// One job in hand: the limit for a worker that has one.
 pub const RAW_ONE: Peer = Peer::Raw(Loop { window: 1, write_each: true });
-/// 64 in hand, a write for each result.
+/// 8 in hand, a write for each result: the limit for prefetch.
+pub const RAW_8_EACH: Peer = Peer::Raw(Loop { window: 8, write_each: true });
+/// 64 in hand, the same.
 pub const RAW_64_EACH: Peer = Peer::Raw(Loop { window: 64, write_each: true });
 /// 64 in hand, and what has arrived together is answered together: no worker may do that, since a crash would lose results.
 pub const RAW_64_TOGETHER: Peer = Peer::Raw(Loop { window: 64, write_each: false });
@@ -42,15 +46,27 @@ pub const RAW_64_TOGETHER: Peer = Peer::Raw(Loop { window: 64, write_each: false
 impl Peer {
     /// All that can be measured here: GearmanManager if `GEARMAN_MANAGER_DIR` names a checkout.
     pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::GmNative, RAW_ONE, RAW_64_EACH, RAW_64_TOGETHER, Self::C, Self::Php];
+        let mut all = Self::prefetching();
+        all.extend([RAW_ONE, RAW_8_EACH, RAW_64_EACH, RAW_64_TOGETHER, Self::C, Self::Php]);
         all.extend(std::env::var_os("GEARMAN_MANAGER_DIR").map(|dir| Self::GearmanManager(dir.into())));
         all
+    }
+
+    /// gm-native with one job in hand, and with more.
+    pub fn prefetching() -> Vec<Self> {
+        vec![GM_NATIVE, Self::GmNative(8), Self::GmNative(64)]
+    }
+
+    /// Whether it holds one job at a time.
+    pub fn holds_one(&self) -> bool {
+        !matches!(self, Self::GmNative(2..) | Self::Raw(Loop { window: 2.., .. }))
     }
 
     /// As tables and pictures call it.
     pub fn name(&self) -> String {
         match self {
-            Self::GmNative => "gm-native".into(),
+            Self::GmNative(1) => "gm-native".into(),
+            Self::GmNative(prefetch) => format!("gm-native, prefetch {prefetch}"),
             Self::Raw(Loop { window: 1, .. }) => "raw loop".into(),
             Self::Raw(Loop { window, write_each: true }) => format!("raw loop, {window} in hand"),
             Self::Raw(Loop { window, write_each: false }) => format!("raw loop, {window} together"),
@@ -64,8 +80,8 @@ impl Peer {
     pub fn start(&self, server: &Gearmand, count: usize) -> Running {
         let (host, port) = (server.host(), server.port().to_string());
         match self {
-            Self::GmNative => {
-                let setup = Setup::new(&[&server.server()]).ini(&format!("dedicated_count = {count}")).quiet();
+            Self::GmNative(prefetch) => {
+                let setup = gm_native(server, count, *prefetch);
                 Running::GmNative(Box::new(setup.plugin(FUNCTION, &plugins::example(FUNCTION)).start()))
             }
             Self::Raw(of) => processes(count, || {
@@ -160,6 +176,12 @@ impl Drop for Running {
             });
         }
     }
+}
+
+/// gm-native, still without a library.
+pub fn gm_native(server: &Gearmand, count: usize, prefetch: u32) -> Setup {
+    let ini = format!("dedicated_count = {count}\nprefetch = {prefetch}");
+    Setup::new(&[&server.server()]).ini(&ini).quiet()
 }
 
 fn processes(count: usize, command: impl Fn() -> Command) -> Running {

@@ -12,7 +12,7 @@ mod starting;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gm_plugin_api::{Failure, Job, JobResult, Log, Output, function};
 
@@ -40,6 +40,7 @@ unsafe extern "C" {
 /// | `tick PATH` | a thread prints lines until there is such a file |
 /// | `note PATH` | a line with the job's unique at the end of that file |
 /// | `take MS` | takes so long |
+/// | `spin US` | uses the processor for so many microseconds |
 /// | `leak MIB` | memory that is written to and never given back |
 /// | `wait PATH` | until there is such a file |
 /// | `stopping` | until the worker is asked to leave |
@@ -134,6 +135,10 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
             file.write_all(format!("{}\n", job.unique()).as_bytes())?;
         }
         "take" => std::thread::sleep(Duration::from_millis(rest.parse()?)),
+        "spin" => {
+            let (begin, long) = (Instant::now(), Duration::from_micros(rest.parse()?));
+            while begin.elapsed() < long {}
+        }
         "leak" => std::mem::forget(vec![1_u8; rest.parse::<usize>()? << 20]),
         "wait" => wait(|| Path::new(rest).exists()),
         "stopping" => wait(|| job.stopping()),
