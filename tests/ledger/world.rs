@@ -33,6 +33,15 @@ const INI: &str = "count = 3\ntimeout = 4\ntimeout_grace = 500ms\ngraceful_shutd
     canary_seconds = 500ms\ncanary_jobs = 5\nsettle_time = 20ms\nbackoff_max = 1\nmax_runs_per_worker = 200\n\
     worker_restart_splay = 50\nrescan_interval = 1\nmax_memory = 300M\necho_interval = 2\n";
 
+/// What the second manager has besides: its workers hold several jobs, long ones too, from their fourth one on.
+fn prefetching(manager: usize) -> String {
+    let jobs = std::env::var("LEDGER_PREFETCH").unwrap_or_else(|_| "8".into());
+    match manager {
+        1 => format!("prefetch = {jobs}\nprefetch_hold = 10\nprefetch_probation = 3\n"),
+        _ => String::new(),
+    }
+}
+
 /// All of it. Fields end in their order.
 pub struct World {
     /// The managers.
@@ -79,13 +88,13 @@ impl World {
         let (managers, disks, versions) = (Vec::new(), Vec::new(), 0);
         let mut world =
             Self { managers, disks, machine, servers, network, history, for_clients, library, versions, dir };
-        for addresses in for_managers {
-            let setup = Setup::new(&world.named(addresses)).ini(INI).verbosity(verbosity);
+        for (number, addresses) in for_managers.into_iter().enumerate() {
+            let ini = format!("{INI}{}", prefetching(number));
+            let setup = Setup::new(&world.named(addresses)).ini(&ini).verbosity(verbosity);
             let state = setup.dir().join("state");
             world.disks.extend(world.machine.disk(&state));
             let setup = setup.log(state.join("gm.log").to_str().unwrap()).env("GM_LEDGER", world.dir.path());
             world.managers.push(setup.prepared());
-            let number = world.managers.len() - 1;
             for function in FUNCTIONS {
                 world.deploy(number, function, "good");
             }
