@@ -46,7 +46,7 @@ pub(super) struct Answering {
 }
 
 impl Worker {
-    /// Sends what a job came to and, in the same write, asks for the next ones. Returns the time.
+    /// Sends what a job came to and, in the same write, asks for the next ones. Returns when it began to.
     pub(super) fn answer(&mut self, server: usize, finished: FinishedJob) -> Duration {
         let FinishedJob { outcome, mut end, left_scoreboard_alone } = finished;
         let began = end.function != usize::MAX;
@@ -97,8 +97,9 @@ impl Worker {
             }
             Err(error) => self.note(server, &format!("a job's handle cannot be answered: {}", reason(&error))),
         }
-        let ended = clock::now();
-        self.extend_drain(ended);
+        if self.draining.is_some() {
+            self.extend_drain(clock::now());
+        }
         self.answering.is_answering = false;
         self.runner.scoreboard.end(&end, self.resting());
         self.report_failure(&end, now);
@@ -114,7 +115,7 @@ impl Worker {
         if self.exit_conditions.is_broken {
             self.begin_drain(clock::now());
         }
-        ended
+        now
     }
 
     /// The job never began. The worker sends no answer, so the server gives the job to a worker that has an object.

@@ -113,7 +113,7 @@ impl Worker {
     /// How many more jobs the server that gave one is asked for together with its result.
     pub(super) fn grabs_with_result(&mut self, server: usize, now: Duration) -> u32 {
         let over = self.exit_conditions.is_broken || self.exit_conditions.job_limit.is_reached(self.runner.last.number);
-        if !self.startup.registration.is_over() || over || self.draining.is_some() || self.manager_link.is_stopping() {
+        if !self.startup.registration.is_over() || over || self.draining.is_some() || self.manager_link.was_stopping() {
             return 0;
         }
         let (window, division) = self.division();

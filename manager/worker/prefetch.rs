@@ -8,8 +8,9 @@ use std::time::Duration;
 
 /// The longest probation.
 const LONGEST_PROBATION: u32 = 65_536;
-/// A long job within this many probations doubles the next one.
-const SOON: u32 = 16;
+/// Short jobs between two long ones, for each job of the window: with fewer, more than one job in a hundred would wait for
+/// a long one, so the next probation is longer.
+const SOON: u32 = 100;
 /// A run time or a size that drops counts for this part only, so that the window opens slowly.
 const WEIGHT: u64 = 16;
 /// Bytes of workloads that a worker may hold: they wait in its receive buffer.
@@ -19,7 +20,7 @@ const MAX_HELD_BYTES: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Prefetch {
     most: u32,
-    hold: Duration,
+    hold_ns: u64,
     /// Short jobs in a row that end the first probation.
     first_probation: u32,
     /// The same for the one that holds now.
@@ -33,7 +34,15 @@ pub(super) struct Prefetch {
 impl Prefetch {
     /// For a worker that may hold `most` jobs, none of which may wait longer than `hold` for the others.
     pub(super) fn new(most: u32, hold: Duration, first_probation: u32) -> Self {
-        Self { most, hold, first_probation, probation: first_probation, short_jobs: 0, run_ns: 0, bytes: 0 }
+        Self {
+            most,
+            hold_ns: nanos(hold),
+            first_probation,
+            probation: first_probation,
+            short_jobs: 0,
+            run_ns: 0,
+            bytes: 0,
+        }
     }
 
     /// Another limit holds from now on.
@@ -46,14 +55,16 @@ impl Prefetch {
         if self.most <= 1 {
             return;
         }
-        self.run_ns = follow(self.run_ns, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        let took_ns = nanos(took);
+        self.run_ns = follow(self.run_ns, took_ns);
         self.bytes = follow(self.bytes, bytes);
-        if took < self.hold {
+        if took_ns < self.hold_ns {
             self.short_jobs = self.short_jobs.saturating_add(1);
             return;
         }
         let was_open = !self.is_on_probation();
-        if was_open && self.short_jobs < self.probation.saturating_mul(SOON) {
+        let since_open = self.short_jobs.saturating_sub(self.probation);
+        if was_open && since_open < self.most.saturating_mul(SOON) {
             self.probation = self.probation.saturating_mul(2).min(LONGEST_PROBATION.max(self.first_probation));
         } else if was_open {
             self.probation = self.first_probation;
@@ -75,10 +86,14 @@ impl Prefetch {
         if self.most <= 1 || self.is_on_probation() {
             return 1;
         }
-        let by_time = self.hold.as_nanos() / u128::from(self.run_ns.max(1));
-        let by_size = u128::from(MAX_HELD_BYTES / self.bytes.max(1));
+        let by_time = self.hold_ns / self.run_ns.max(1);
+        let by_size = MAX_HELD_BYTES / self.bytes.max(1);
         u32::try_from(by_time.min(by_size)).unwrap_or(u32::MAX).clamp(1, self.most)
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A figure that rises at once and falls slowly.
@@ -222,9 +237,13 @@ mod tests {
             assert_eq!(prefetch.window(), 1);
         }
         assert_eq!(lengths, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 65_536, 65_536]);
-        (0..65_536 * SOON).for_each(|_| prefetch.job_ended(us(1), 16));
-        prefetch.job_ended(HOLD, 16);
-        assert_eq!(jobs_to_open(&mut prefetch), 1_000);
+        for (jobs, expected) in [(8 * SOON, 1_000), (8 * SOON - 1, 2_000), (8 * SOON, 1_000)] {
+            jobs_to_open(&mut prefetch);
+            (0..jobs).for_each(|_| prefetch.job_ended(us(1), 16));
+            prefetch.job_ended(HOLD, 16);
+            assert_eq!(jobs_to_open(&mut prefetch), expected, "{jobs} jobs");
+            prefetch.short_jobs = 0;
+        }
     }
 
     #[test]

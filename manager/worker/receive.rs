@@ -1,5 +1,7 @@
 //! What a server sends: one packet after the other is received, and reacted to; a job is run and answered.
 
+use std::time::Duration;
+
 use crate::gearman::packet::{AssignedJob, PacketType, Response, encode};
 use crate::system::clock;
 use crate::system::errors::reason;
@@ -32,9 +34,10 @@ enum NextStep {
 impl Worker {
     /// Works through what a server has sent, running the jobs among it; until everything has to be polled again.
     pub(super) fn take_packets(&mut self, server: usize) {
+        let mut now = clock::now();
         loop {
             let was_greeted = self.is_greeted(server);
-            match self.receive(server) {
+            match self.receive(server, now) {
                 NextStep::Stop => return,
                 NextStep::Lose(reason) => return self.lose(server, &reason),
                 NextStep::Continue => {}
@@ -43,7 +46,7 @@ impl Worker {
                 NextStep::Note(text) => self.note(server, &text),
                 NextStep::Answer(finished, note) => {
                     note.into_iter().for_each(|text| self.note(server, &text));
-                    let now = self.answer(server, finished);
+                    now = self.answer(server, finished);
                     // A job in answer to the greeting, which asked for none before a function was offered.
                     if !was_greeted && self.is_greeted(server) {
                         self.greeted(server);
@@ -61,9 +64,9 @@ impl Worker {
     }
 
     /// Takes the next packet of a server, and runs the job where it is one.
-    fn receive(&mut self, server: usize) -> NextStep {
+    fn receive(&mut self, server: usize, now: Duration) -> NextStep {
         let Self { manager_link, sessions, runner, draining, .. } = self;
-        let (now, session) = (clock::now(), &mut sessions[server]);
+        let session = &mut sessions[server];
         let lost_at = session.lost_at;
         // What comes behind an answer that is under way can wait: a job may be among it.
         let Some((name, connection)) = session.named_connection().filter(|(_, c)| c.answer.is_none()) else {
