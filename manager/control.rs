@@ -40,7 +40,9 @@ pub use messages::{
 };
 pub use server::{ControlServer, PendingRequest};
 pub use socket::{BindError, ControlListener};
-pub use status::{FunctionStatus, JobServerStatus, ManagerState, RefusedFile, StatusReply, WorkerStatus};
+pub use status::{
+    FunctionStatus, JobServerStatus, ManagerState, RefusedFile, StatusReply, WorkerCondition, WorkerStatus,
+};
 
 #[cfg(test)]
 pub(crate) use sample::sample_status;

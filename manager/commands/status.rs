@@ -180,7 +180,7 @@ fn workers(status: &StatusReply) -> Table {
     for worker in &status.workers {
         table.row([
             worker.pid.to_string(),
-            escape(&worker.state).into_owned(),
+            worker.state.label().to_owned(),
             worker.generation.to_string(),
             worker.jobs.to_string(),
             age(worker.started_seconds_ago),

@@ -2,7 +2,7 @@
 
 use super::{
     FailureRateStatus, FunctionStatus, JobServerStatus, LastFailureStatus, ManagerState, RefusedFile, StatusReply,
-    WorkerStatus,
+    WorkerCondition, WorkerStatus,
 };
 use crate::plugins::content_hash::ShortHash;
 
@@ -24,9 +24,9 @@ pub(crate) fn sample_status() -> StatusReply {
         ignored_files: Vec::new(),
         note: None,
     };
-    let worker = |pid, state: &str| WorkerStatus {
+    let worker = |pid, state| WorkerStatus {
         pid,
-        state: state.into(),
+        state,
         functions: vec!["reverse_string".into()],
         current_function: None,
         handle: None,
@@ -66,9 +66,9 @@ pub(crate) fn sample_status() -> StatusReply {
                 current_function: Some("reverse_string".into()),
                 handle: Some("H:host:12".into()),
                 job_seconds: Some(1.204),
-                ..worker(4712, "busy")
+                ..worker(4712, WorkerCondition::Busy)
             },
-            worker(4713, "idle"),
+            worker(4713, WorkerCondition::Idle),
         ],
         orphans_reaped: 0,
     }

@@ -132,13 +132,55 @@ pub struct RefusedFile {
     pub reason: String,
 }
 
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerCondition {
+    /// Its libraries are being loaded.
+    Starting,
+    /// It connects to the job servers.
+    Connecting,
+    /// It could take jobs, and waits until it is needed.
+    Ready,
+    /// It registers its functions.
+    Activating,
+    /// It takes jobs, and has none.
+    Idle,
+    /// It takes jobs, and runs one.
+    Busy,
+    /// It takes no more jobs, and exits after the one in hand.
+    Draining,
+    /// It is being killed.
+    Killed,
+    /// Something that a later manager reports.
+    #[serde(other)]
+    Unknown,
+}
+
+impl WorkerCondition {
+    /// The word in text and JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Connecting => "connecting",
+            Self::Ready => "ready",
+            Self::Activating => "activating",
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Killed => "killed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Its pid.
     pub pid: u32,
-    /// Its state in one word.
-    pub state: String,
+    /// What it is doing.
+    pub state: WorkerCondition,
     /// The functions it serves.
     pub functions: Vec<FunctionName>,
     /// The function of its job.
@@ -158,6 +200,6 @@ pub struct WorkerStatus {
 impl WorkerStatus {
     /// Whether it runs a job, even if it is draining.
     pub(crate) fn is_busy(&self) -> bool {
-        self.state == "busy" || self.job_seconds.is_some()
+        self.state == WorkerCondition::Busy || self.job_seconds.is_some()
     }
 }

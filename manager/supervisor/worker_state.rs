@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::control::WorkerCondition;
+
 /// Why a worker is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -208,16 +210,17 @@ impl WorkerState {
         matches!(self, Self::Loaded { .. } | Self::Ready | Self::Activating | Self::Serving { .. })
     }
 
-    /// The word for status and titles.
-    pub(crate) fn message(self) -> &'static str {
+    /// How `status` shows a worker in this state, with or without a job in hand.
+    pub(crate) fn condition(self, has_job: bool) -> WorkerCondition {
         match self {
-            Self::Starting { .. } => "starting",
-            Self::Loaded { .. } => "connecting",
-            Self::Ready => "ready",
-            Self::Activating => "activating",
-            Self::Serving { .. } => "serving",
-            Self::Draining { .. } => "draining",
-            Self::Killed { .. } => "killed",
+            Self::Starting { .. } => WorkerCondition::Starting,
+            Self::Loaded { .. } => WorkerCondition::Connecting,
+            Self::Ready => WorkerCondition::Ready,
+            Self::Activating => WorkerCondition::Activating,
+            Self::Serving { .. } if has_job => WorkerCondition::Busy,
+            Self::Serving { .. } => WorkerCondition::Idle,
+            Self::Draining { .. } => WorkerCondition::Draining,
+            Self::Killed { .. } => WorkerCondition::Killed,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     FunctionStatus, JobServerStatus, ManagerState, StatusReply, WorkerStatus, cut, escape, failed_reload, failures,
     note,
 };
-use crate::control::{ClientError, ErrorCode};
+use crate::control::{ClientError, ErrorCode, WorkerCondition};
 use crate::supervisor::event::counted;
 
 /// How many findings are named; the others are counted.
@@ -179,7 +179,7 @@ impl Numbers {
     fn of(status: &StatusReply) -> Self {
         let functions = status.functions.iter().filter(|function| function.workers_planned > 0).count();
         let count = |of: &dyn Fn(&&WorkerStatus) -> bool| status.workers.iter().filter(of).count();
-        let is_ready = |worker: &WorkerStatus| matches!(worker.state.as_str(), "idle" | "busy");
+        let is_ready = |worker: &WorkerStatus| matches!(worker.state, WorkerCondition::Idle | WorkerCondition::Busy);
         Self {
             functions,
             workers: count(&|worker| is_ready(worker)),
@@ -259,8 +259,8 @@ mod tests {
         expect(
             |s| {
                 s.state = ManagerState::Draining;
-                s.workers.iter_mut().for_each(|worker| worker.state = "draining".into());
-                s.workers.push(WorkerStatus { state: "draining".into(), ..s.workers[0].clone() });
+                s.workers.iter_mut().for_each(|worker| worker.state = WorkerCondition::Draining);
+                s.workers.push(WorkerStatus { state: WorkerCondition::Draining, ..s.workers[0].clone() });
                 s.functions.iter_mut().for_each(|function| function.workers_ready = 0);
                 s.job_servers[0].workers_connected = 0;
                 s.refused = vec![RefusedFile { path: "/w/b.so".into(), reason: "is text".into() }];
@@ -271,7 +271,7 @@ mod tests {
         // The last worker of a function finishes its job, and its successor waits for that.
         expect(
             |s| {
-                s.workers[0].state = "draining".into();
+                s.workers[0].state = WorkerCondition::Draining;
                 s.functions[0].workers_ready = 0;
             },
             Warning,

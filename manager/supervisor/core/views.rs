@@ -36,13 +36,13 @@ pub(crate) struct FunctionView {
 
 /// A worker for status.
 #[derive(Debug)]
-pub(crate) struct WorkerView<'a> {
+pub(crate) struct WorkerView {
     /// Which.
     pub id: WorkerId,
     /// Its process.
     pub pid: i32,
     /// Where it is in its life.
-    pub state: &'a str,
+    pub state: WorkerState,
     /// What it serves.
     pub functions: Vec<FunctionName>,
     /// Counts the starts.
@@ -169,12 +169,12 @@ impl Core {
     }
 
     /// Every worker that has a process.
-    pub(crate) fn worker_views(&self) -> impl Iterator<Item = WorkerView<'_>> {
+    pub(crate) fn worker_views(&self) -> impl Iterator<Item = WorkerView> {
         self.workers.iter().filter_map(|(id, worker)| {
             Some(WorkerView {
                 id: *id,
                 pid: worker.pid?,
-                state: worker.state.message(),
+                state: worker.state,
                 functions: worker.names(),
                 generation: worker.generation,
                 born: worker.born,

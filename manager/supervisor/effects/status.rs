@@ -98,7 +98,7 @@ impl Effects {
         core.servers().map(show).collect()
     }
 
-    fn worker(&self, view: WorkerView<'_>, now: Duration) -> WorkerStatus {
+    fn worker(&self, view: WorkerView, now: Duration) -> WorkerStatus {
         let child = self.workers.get(&view.id).and_then(|id| self.children.get(id));
         let worker = child.and_then(|child| match &child.kind {
             ChildKind::Worker(worker) => Some(worker),
@@ -107,18 +107,13 @@ impl Effects {
         let scoreboard = worker.map(|worker| worker.scoreboard.read());
         let job = scoreboard.as_ref().and_then(|scoreboard| scoreboard.job.clone());
         let busy = scoreboard.as_ref().is_some_and(|scoreboard| scoreboard.activity.has_job());
-        let state = match (view.state, busy) {
-            ("serving", true) => "busy",
-            ("serving", false) => "idle",
-            (message, _) => message,
-        };
         let jobs = worker.map_or(0, |worker| {
             let counters = (0..worker.functions.len()).map(|index| worker.scoreboard.counters(index));
             counters.fold(0_u64, |sum, counters| sum.saturating_add(counters.jobs()))
         });
         WorkerStatus {
             pid: view.pid.cast_unsigned(),
-            state: state.into(),
+            state: view.state.condition(busy),
             functions: view.functions,
             current_function: job.as_ref().and_then(|job| worker?.functions.get(job.function).cloned()),
             handle: job.as_ref().and_then(|job| Some(String::from_utf8_lossy(job.handle.as_deref()?).into_owned())),
