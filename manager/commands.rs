@@ -9,6 +9,7 @@ pub mod events;
 pub mod new;
 mod outcome;
 pub mod output;
+mod preconditions;
 pub mod retry;
 pub mod rollback;
 pub mod run;

@@ -13,6 +13,7 @@ mod check;
 mod choice;
 mod command;
 mod dump;
+mod effective;
 mod error;
 mod function;
 mod host;

@@ -15,6 +15,7 @@ mod file;
 mod level;
 mod line_writer;
 mod log_line;
+mod log_output;
 mod sink;
 mod stdout;
 mod syslog;

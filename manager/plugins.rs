@@ -31,6 +31,7 @@ pub mod rejection;
 mod rejection_kind;
 pub mod report;
 pub mod scan;
+mod serde_path;
 mod served_versions;
 pub mod siblings;
 pub mod state_file;

@@ -4,13 +4,13 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use nix::libc;
 
-use super::sibling::ParallelManager;
+use super::sibling::{ParallelManager, same_file};
 use crate::cli::Cli;
 use crate::config::{self, Config, ConfigFile, InstanceIdentity, ManagerCommand, Overrides, ValueOrigin};
 use crate::system::errors::{reason, reason_at};
@@ -146,12 +146,6 @@ fn absolute(here: &Path, path: &Path) -> PathBuf {
         }
     }
     at
-}
-
-/// Whether two paths lead to the same file or directory.
-pub(super) fn same_file(a: &Path, b: &Path) -> bool {
-    let of = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
-    of(a).is_some_and(|found| Some(found) == of(b))
 }
 
 /// Makes paths absolute, and determines the manager's name, state directory and socket.

@@ -113,7 +113,7 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     if !crates.is_empty() {
         std::fs::create_dir_all(&worker_dir).map_err(|error| failed(unmade(&found.config, &worker_dir, &error)))?;
     }
-    super::run::check(&found).map_err(|text| wrong(text + crate_here(&found.config, &crates)))?;
+    super::preconditions::check(&found).map_err(|text| wrong(text + crate_here(&found.config, &crates)))?;
     let own = args.host.is_empty() && cli.manager.host.is_empty();
     let server = own.then(|| bind(args.port)).transpose().map_err(failed)?;
     let reread: session::SettingsReader = {

@@ -5,21 +5,20 @@
 //! then makes its socket and starts anything.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 
 use super::configuration::{self, Configuration};
+use super::preconditions::check;
 use super::start::{PreparedManager, prepare};
 use crate::cli::Cli;
-use crate::config::{Config, Diagnostic};
 use crate::plan::plan;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan;
 use crate::supervisor::Manager;
 use crate::system::daemonize::{StartReport, close_inherited, daemonize, keep_own_rights};
-use crate::system::errors::{dangling, reason, reason_at, shown};
+use crate::system::errors::{reason, shown};
 use crate::system::privileges::RunUser;
 use crate::system::runtime;
 use crate::system::service::ServiceManager;
@@ -87,83 +86,6 @@ fn start(configuration: Configuration, user: Option<&RunUser>, signals_that_kill
             FAILED
         }
     }
-}
-
-/// Checks what may be wrong outside the file: directories, the user to run as, and what that user may read.
-pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
-    let config = &read.config;
-    let user =
-        config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| config_error(config, "user", &error));
-    let user = match (check_directories(config), user) {
-        (Ok(()), Ok(user)) => user,
-        // Reports both at once, as all errors of the file.
-        (directories, user) => {
-            return Err([directories.err(), user.err()].into_iter().flatten().collect::<Vec<_>>().join("\n"));
-        }
-    };
-    if let Some(user) = &user {
-        let file = read.origin.file();
-        let denied =
-            user.try_out(|| denied(&config.worker_dirs, file.as_deref())).map_err(|error| error.to_string())?;
-        let sentence = |(what, why): &(String, String)| {
-            let advice = "give that user access to it and to the directories above it, or name another user";
-            config.written_paths.explain(&format!("{what} as user {:?} (-u): {why}; {advice}", user.name()))
-        };
-        if !denied.is_empty() {
-            return Err(denied.iter().map(sentence).collect::<Vec<_>>().join("\n"));
-        }
-    }
-    Ok(user)
-}
-
-/// What cannot be read, and why: worker directories, which are scanned again and again, and the configuration file,
-/// which is read again at SIGHUP.
-fn denied(worker_dirs: &[PathBuf], file: Option<&Path>) -> Vec<(String, String)> {
-    let mut denied = Vec::new();
-    for dir in worker_dirs {
-        // A directory that does not exist (yet) has no owner.
-        let searched = || match dir.join(".").metadata() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => std::fs::read_dir(dir).map(drop),
-        };
-        if let Err(error) = searched() {
-            denied.push((format!("worker_dir {} cannot be read and searched", dir.display()), reason(&error)));
-        }
-    }
-    if let Some(file) = file
-        && let Err(error) = std::fs::File::open(file)
-    {
-        let what = format!("the configuration {}, which SIGHUP reads again, cannot be read", file.display());
-        denied.push((what, reason_at(file, &error)));
-    }
-    denied
-}
-
-pub(super) fn check_directories(config: &Config) -> Result<(), String> {
-    let missing: Vec<&PathBuf> = config.worker_dirs.iter().filter(|dir| !dir.is_dir()).collect();
-    if missing.len() == config.worker_dirs.len() {
-        let advice = "create it and copy libraries there, or name another with -w DIR";
-        let sentence = |dir: &&PathBuf| {
-            config_error(config, "worker_dir", &format!("worker_dir {}: {advice}", missing_directory(dir)))
-        };
-        return Err(missing.iter().map(sentence).collect::<Vec<_>>().join("\n"));
-    }
-    Ok(())
-}
-
-fn missing_directory(dir: &Path) -> String {
-    match dangling(dir) {
-        Some(link) => format!("{} does not exist: {}", dir.display(), link.sentence(dir)),
-        None if dir.exists() => format!("{} is not a directory", dir.display()),
-        None => format!("{} does not exist", dir.display()),
-    }
-}
-
-/// What is wrong with the value of a key, and its origin, in the form of the configuration's errors.
-pub(super) fn config_error(config: &Config, key: &str, problem: &impl ToString) -> String {
-    let text = config.written_paths.explain(&problem.to_string());
-    Diagnostic { origin: config.origins.of(None, key), text }.to_string()
 }
 
 /// `-Z`: prints the effective configuration and the plan; starts nothing.

@@ -1,9 +1,9 @@
 //! Finds a manager that was started with the same configuration by another path, and so has another name.
 
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::configuration::same_file;
 use crate::config::InstanceIdentity;
 use crate::logging::escape;
 use crate::system::state_lock::LockSeen;
@@ -69,6 +69,12 @@ fn same(a: &InstanceIdentity, b: &InstanceIdentity) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether two paths lead to the same file or directory.
+pub(super) fn same_file(a: &Path, b: &Path) -> bool {
+    let of = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    of(a).is_some_and(|found| Some(found) == of(b))
 }
 
 #[cfg(test)]

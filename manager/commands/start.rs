@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::configuration::Configuration;
-use super::run::{check_directories, config_error};
+use super::preconditions::{check_directories, config_error};
 use crate::config::Config;
 use crate::control::Feed;
 use crate::logging::{Level, Logger, OpenError};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::error::{Diagnostics, ValueOrigin};
 use super::keys::KEYS;
-use super::literal::{self, Environment};
+use super::literal::{self, Environment, is_comment};
 use super::text::{decode, is_foreign, quoted};
 
 /// The manager's own section; case does not matter.
@@ -113,10 +113,6 @@ fn classify(line: &str) -> Result<IniLine<'_>, String> {
         Some(rest) => section(rest),
         None => entry(line),
     }
-}
-
-pub(super) fn is_comment(text: &str) -> bool {
-    text.starts_with([';', '#'])
 }
 
 /// `rest` is what follows the opening bracket.

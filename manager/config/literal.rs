@@ -3,11 +3,15 @@
 //! rust-ini parses it, one line at a time, so that nothing it misreads (an open quote, a backslash at the end) can
 //! reach the next line. If it and PHP disagree, this module decides, with a warning if that changes a value.
 
-use super::ini::is_comment;
 use super::text::quoted;
 
 /// The environment, as a function: this layer does no IO.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Whether a text begins a comment.
+pub(super) fn is_comment(text: &str) -> bool {
+    text.starts_with([';', '#'])
+}
 
 /// The value of a line. `note` receives what a user may not expect; `Err` says what is wrong, never with the value
 /// itself, which may be a secret.

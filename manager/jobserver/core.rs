@@ -21,8 +21,8 @@ use std::net::IpAddr;
 use super::reply::ServerReply;
 use crate::gearman::packet::{Request, answer};
 use error_reply::ErrorReply;
-use functions::{FunctionQueues, QueueName};
-use jobs::{QueuedJobId, QueuedJobs};
+use functions::FunctionQueues;
+use jobs::{QueueName, QueuedJobId, QueuedJobs};
 use work::AssignmentDetail;
 
 /// gearmand truncates a client's id here.

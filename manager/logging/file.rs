@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, Gid, Uid, access, fchown};
 
 use super::line_writer::LineWriter;
-use super::sink::LogOutput;
+use super::log_output::LogOutput;
 use crate::system::errors::reason;
 use crate::system::{directory, plain_file};
 

@@ -8,19 +8,9 @@ use log::Log;
 
 use super::file::LogFile;
 use super::log_line::{DateFormatter, LogLine};
+use super::log_output::LogOutput;
 use super::stdout::Stdout;
 use super::syslog::Syslog;
-
-/// An output that accepts whole lines.
-pub(super) trait LogOutput: Send + 'static {
-    /// Writes one line with its line end, or none of it.
-    fn write_line(&mut self, line: &[u8]) -> io::Result<()>;
-
-    /// What the output has to report about itself since the last call.
-    fn take_notice(&mut self) -> Option<String> {
-        None
-    }
-}
 
 /// The open destination.
 #[derive(Debug)]

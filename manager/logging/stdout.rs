@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::line_writer::LineWriter;
-use super::sink::LogOutput;
+use super::log_output::LogOutput;
 use super::write_retry::WriteRetry;
 use crate::system::streams;
 

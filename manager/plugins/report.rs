@@ -3,7 +3,6 @@
 //! The nonce reaches the probe in the request, over that socket and not in its arguments or environment, and is read
 //! before the library is loaded: what a constructor writes to all descriptors is no report.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -32,14 +31,14 @@ pub struct ProbeRequest {
     /// Returned in every message. Cannot be guessed.
     pub nonce: String,
     /// The file, by an absolute path.
-    #[serde(with = "path")]
+    #[serde(with = "super::serde_path")]
     pub candidate: PathBuf,
     /// The function it has to serve.
     pub function: FunctionName,
     /// What precedes the function's name in its symbol.
     pub prefix: String,
     /// Where to put the copy: a name that does not exist yet, from [`super::store::Store::incoming`].
-    #[serde(with = "path")]
+    #[serde(with = "super::serde_path")]
     pub copy_to: PathBuf,
     /// `max_plugin_size`, in bytes.
     pub max_size: u64,
@@ -186,34 +185,6 @@ pub(super) fn last_word(report: ProbeReport) -> Result<Vec<u8>, BadMessage> {
 /// Whether the message is a probe's last one.
 pub fn is_report(message: &[u8]) -> bool {
     matches!(decode(message), Ok(ProbeMessage::Report(_)))
-}
-
-/// Paths unchanged: as text if they are UTF-8, else as bytes.
-pub(super) mod path {
-    use std::path::Path;
-
-    use super::{Deserialize, OsString, PathBuf, Serialize};
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        Text(String),
-        Bytes(OsString),
-    }
-
-    pub(crate) fn serialize<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        match path.to_str() {
-            Some(text) => text.serialize(serializer),
-            None => path.as_os_str().serialize(serializer),
-        }
-    }
-
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Ok(match Either::deserialize(deserializer)? {
-            Either::Text(text) => text.into(),
-            Either::Bytes(bytes) => bytes.into(),
-        })
-    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ const MOST_PLACES: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Sibling {
     /// Its path from the plugin's directory: only names, no `..`.
-    #[serde(with = "super::report::path")]
+    #[serde(with = "super::serde_path")]
     pub path: PathBuf,
     /// Its content.
     pub hash: ContentHash,
@@ -43,7 +43,7 @@ pub struct Sibling {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiblingPlace {
     /// Absolute.
-    #[serde(with = "super::report::path")]
+    #[serde(with = "super::serde_path")]
     pub path: PathBuf,
     /// `None`: nothing, or no file.
     pub identity: Option<FileIdentity>,

@@ -5,14 +5,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::ConnectionId;
-use super::jobs::QueuedJobId;
+use super::jobs::{QueueName, QueuePosition, QueuedJobId};
 use crate::gearman::packet::Priority;
-
-/// The name of a function.
-pub(super) type QueueName = Rc<[u8]>;
-
-/// A position in a queue: by priority, then first come, first served.
-pub(super) type QueuePosition = (Reverse<Priority>, u64);
 
 /// The most names to keep. A name that is not used any more stays listed, as in gearmand, until there are this many.
 const MOST_NAMES: usize = 10_000;

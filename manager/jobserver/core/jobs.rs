@@ -1,13 +1,19 @@
 //! All jobs, by handle, by unique and by time, and the memory they use.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
 use super::ConnectionId;
-use super::functions::{QueueName, QueuePosition};
 use crate::gearman::packet::{Priority, SubmittedJob};
+
+/// The name of a function.
+pub(super) type QueueName = Rc<[u8]>;
+
+/// A position in a queue: by priority, then first come, first served.
+pub(super) type QueuePosition = (Reverse<Priority>, u64);
 
 /// A job's number, counted from 1: what its handle ends in.
 pub(super) type QueuedJobId = u64;

@@ -1,8 +1,7 @@
 //! Requests of clients: submit a job, ask for a job's status.
 
 use super::error_reply::ErrorReply;
-use super::functions::QueueName;
-use super::jobs::{CoalesceKey, QueuedJob, QueuedJobId, QueuedJobState};
+use super::jobs::{CoalesceKey, QueueName, QueuedJob, QueuedJobId, QueuedJobState};
 use super::{ConnectionId, LONGEST_NAME, ServerCore, ServerReplies, ServerReply, Sleep, refuse};
 use crate::gearman::packet::{JobStatus, Priority, Submission, SubmittedJob, answer};
 

@@ -3,8 +3,7 @@
 use std::rc::Rc;
 
 use super::error_reply::ErrorReply;
-use super::functions::QueueName;
-use super::jobs::{QueuedJobId, QueuedJobState};
+use super::jobs::{QueueName, QueuedJobId, QueuedJobState};
 use super::{ConnectionId, LONGEST_NAME, MOST_OFFERS, ServerCore, ServerReplies, ServerReply, Sleep, c_string, refuse};
 use crate::gearman::packet::{ArgumentError, AssignedJob, answer};
 
