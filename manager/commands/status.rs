@@ -40,7 +40,7 @@ pub fn check(path: &Path, level: CheckLevel, format: OutputFormat) -> ExitCode {
     }
     match ask(path) {
         Ok(status) => {
-            let (severity, line) = check::verdict(&status);
+            let (severity, line) = check::outcome(&status);
             print_result(severity, &if format == OutputFormat::Json { render(&status, format) } else { line })
         }
         Err(error) => {

@@ -9,7 +9,8 @@ use super::choice::{LostJobPolicy, RolloutSurge};
 use super::secret::shown;
 use super::text::encode;
 
-/// A function's section. `None` means "as for all functions"; [`Config`]'s methods return the effective value.
+/// A function's section. `None` means "as for all functions"; the methods of [`super::Config`] return the effective
+/// value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FunctionConfig {
     /// The least number of workers that serve the function.

@@ -36,6 +36,7 @@
 //! | `log` | records of the `log` crate go to the manager's log |
 //! | `tracing` | so do events of the `tracing` crate |
 
+#[doc(hidden)]
 pub mod abi;
 mod context;
 mod failure;

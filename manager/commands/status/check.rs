@@ -123,7 +123,7 @@ fn failing(function: &FunctionStatus) -> Option<String> {
 }
 
 /// The result for a status: the exit code, and the line with its performance data.
-pub(super) fn verdict(status: &StatusReply) -> (Severity, String) {
+pub(super) fn outcome(status: &StatusReply) -> (Severity, String) {
     let findings = findings(status);
     let severity = findings.first().map_or(Severity::Ok, |finding| finding.severity);
     let text = if findings.is_empty() { summary(status) } else { named(&findings) };
@@ -226,7 +226,7 @@ mod tests {
     fn expect(change: impl FnOnce(&mut StatusReply), severity: Severity, text: &str) {
         let mut status = well();
         change(&mut status);
-        let (found, line) = verdict(&status);
+        let (found, line) = outcome(&status);
         let (text_found, _) = line.split_once(" | ").unwrap();
         assert_eq!((found, text_found), (severity, format!("{}: {text}", severity.label()).as_str()));
         assert_eq!(line.lines().count(), 1, "{line}");
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn each_state_has_its_code_and_its_line() {
         use Severity::{Critical, Ok, Warning};
-        assert_eq!(verdict(&well()), (Ok, format!("OK: 2 functions, 2 workers{DATA}")));
+        assert_eq!(outcome(&well()), (Ok, format!("OK: 2 functions, 2 workers{DATA}")));
         expect(|s| s.functions[1].workers_ready = 1, Warning, "sum: 1 of 2 workers ready");
         expect(|s| s.functions[1].workers_ready = 0, Critical, "sum: 0 of 2 workers ready");
         expect(
@@ -310,7 +310,7 @@ mod tests {
         let file = |number: usize| RefusedFile { path: format!("/w/{number}.so"), reason: "x".repeat(5000) };
         status.refused = (0..9).map(file).collect();
         status.functions[1].workers_ready = 0;
-        let (severity, line) = verdict(&status);
+        let (severity, line) = outcome(&status);
         assert_eq!(severity, Severity::Critical);
         assert!(line.starts_with("CRITICAL: sum: 0 of 2 workers ready; /w/0.so xxx"), "{line}");
         assert!(line.ends_with(&format!("; and 5 more{DATA}")) && line.len() < 2000, "{line}");
