@@ -45,7 +45,7 @@ pub(super) fn prepare(
         .map_err(|error| format!("cannot open its own program: {}; is /proc mounted?", reason(&error)))?;
     if let Err(why) = program.open_worker_program() {
         let level = if matches!(why, NoWorkerProgram::Missing(_)) { Level::Info } else { Level::Warn };
-        logger.log(level, &format!("{why}: workers run gm-native itself, and each takes about 90 KiB more"));
+        logger.log(level, &format!("{why}: workers run gm-native itself, and each takes about 80 KiB more"));
     }
     // Processes that plugins leave behind become ours, so that they are reaped.
     nix::sys::prctl::set_child_subreaper(true)

@@ -1,7 +1,7 @@
 //! The worker program: a second, smaller binary of the same build, which lies beside this one.
 //!
 //! When a program starts, relocation makes the pages private that hold its tables of pointers, and most of ours are of
-//! the command line, which a worker never uses. The smaller program saves each worker 90 KiB (docs/performance.md).
+//! the command line, which a worker never uses. The smaller program saves each worker 80 KiB (docs/performance.md).
 //!
 //! Both carry a number for what they were built from (`build.rs`), in a section of its own: manager and workers speak
 //! without versions, so they must not be of two builds.
@@ -12,7 +12,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use nix::libc;
-use object::read::{Object, ObjectSection, ReadCache};
+use object::Endianness;
+use object::elf::FileHeader64;
+use object::read::ReadCache;
+use object::read::elf::{FileHeader, SectionHeader};
 
 use super::errors::reason;
 
@@ -20,7 +23,7 @@ use super::errors::reason;
 const NAME: &str = "gm-native-worker";
 
 /// The section that holds the number.
-const SECTION: &str = ".gm_native_build";
+const SECTION: &[u8] = b".gm_native_build";
 
 /// How long the number is, in hexadecimal digits.
 const DIGITS: usize = 16;
@@ -95,12 +98,14 @@ fn is_as_safe(file: Writers, ours: Writers) -> bool {
     owner && group && others
 }
 
-/// The number of a program; `None`: it is none of ours.
+/// The number of a program; `None`: it is none of ours. Reads the table of sections and no symbols, which are megabytes.
 fn build_of(program: &File) -> Option<Vec<u8>> {
     let cache = ReadCache::new(program);
-    let elf = object::read::elf::ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
-    let section = elf.section_by_name(SECTION)?;
-    (section.size() == DIGITS as u64).then(|| section.data().ok().map(<[u8]>::to_vec)).flatten()
+    let header = FileHeader64::<Endianness>::parse(&cache).ok()?;
+    let endian = header.endian().ok()?;
+    let (_, section) = header.sections(endian, &cache).ok()?.section_by_name(endian, SECTION)?;
+    let bytes = section.data(endian, &cache).ok()?;
+    (bytes.len() == DIGITS).then(|| bytes.to_vec())
 }
 
 #[cfg(test)]
