@@ -13,8 +13,6 @@ const LONGEST_PROBATION: u32 = 65_536;
 const SOON: u32 = 100;
 /// A run time or a size that drops counts for this part only, so that the window opens slowly.
 const WEIGHT: u64 = 16;
-/// GRABs are sent for this part of a server's share at least.
-const FEW: u32 = 8;
 /// Bytes of workloads that a worker may hold: they wait in its receive buffer.
 const MAX_HELD_BYTES: u64 = 64 * 1024;
 
@@ -149,11 +147,9 @@ pub(super) fn divide(window: u32, servers: usize) -> Division {
 }
 
 /// GRABs to send to a server that has `own` out, while `others` are out to the other servers: its `share` is not
-/// exceeded, nor the window. None until an eighth of them is missing, so that the server answers several at once.
+/// exceeded, nor the window.
 pub(super) fn refill(window: u32, share: u32, own: u32, others: u32) -> u32 {
-    let target = share.min(window.saturating_sub(others));
-    let missing = target.saturating_sub(own);
-    if missing >= target / FEW { missing } else { 0 }
+    share.min(window.saturating_sub(others)).saturating_sub(own)
 }
 
 #[cfg(test)]
@@ -290,10 +286,6 @@ mod tests {
         for (window, share, own, others, expected) in [
             (8, 8, 0, 0, 8),
             (8, 8, 7, 0, 1),
-            (64, 64, 57, 0, 0),
-            (64, 64, 56, 0, 8),
-            (64, 64, 0, 0, 64),
-            (64, 4, 3, 0, 1),
             (8, 4, 3, 4, 1),
             (8, 4, 4, 4, 0),
             (8, 4, 0, 8, 0),
