@@ -142,21 +142,31 @@ fn shared_prefetch(config: &Config, diagnostics: &mut Diagnostics) {
         let dedicated = own.and_then(|own| own.dedicated_count).unwrap_or_else(|| config.default_dedicated_count());
         config.count > 0 && dedicated == 0
     };
-    let listed: Vec<&str> = match config.include.is_empty() {
-        false => config.include.iter().map(String::as_str).collect(),
-        // The empty name stands for functions without a section.
-        true => config.functions.keys().map(String::as_str).chain([""]).collect(),
-    };
     let is_alone = |name: &str| config.functions.get(name).is_some_and(|own| own.dedicated_only);
-    let least = listed.into_iter().filter(|name| !is_alone(name)).map(|name| config.prefetch(name)).min().unwrap_or(1);
+    let least = |names: &mut dyn Iterator<Item = &str>| -> u32 {
+        names.filter(|name| !is_alone(name)).map(|name| config.prefetch(name)).min().unwrap_or(u32::MAX)
+    };
+    let named = match config.include.is_empty() {
+        false => least(&mut config.include.iter().map(String::as_str)),
+        true => least(&mut config.functions.keys().map(String::as_str)),
+    };
+    // Any library may be in worker_dir: the empty name stands for functions without a section.
+    let may_be_others = config.include.is_empty() && config.prefetch("") == 1;
+    let effect = match named {
+        1 => {
+            "has no effect: its workers serve other functions too, and hold as few jobs as the least prefetch of those, 1"
+        }
+        _ if may_be_others => {
+            "has an effect only if every function in worker_dir has a section with prefetch: its workers serve all of \
+             them, and hold as few jobs as the least prefetch says"
+        }
+        _ => return,
+    };
     for (name, own) in &config.functions {
-        if let Some(prefetch) = own.prefetch.filter(|prefetch| *prefetch > 1 && least == 1)
+        if let Some(prefetch) = own.prefetch.filter(|prefetch| *prefetch > 1)
             && is_shared(name)
         {
-            let text = format!(
-                "prefetch = {prefetch} in [{name}] has no effect: its workers serve other functions too, and hold as \
-                 few jobs as the least prefetch of those, 1; write dedicated_count = 1 there"
-            );
+            let text = format!("prefetch = {prefetch} in [{name}] {effect}; write dedicated_count = 1 there");
             diagnostics.warn(config.origins.of(Some(name), "prefetch"), text);
         }
     }

@@ -12,6 +12,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use nix::libc;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 use object::Endianness;
 use object::elf::FileHeader64;
 use object::read::ReadCache;
@@ -24,6 +25,9 @@ const NAME: &str = "gm-native-worker";
 
 /// The section that holds the number.
 const SECTION: &[u8] = b".gm_native_build";
+
+/// The set-user-ID and set-group-ID bits of a mode.
+const SET_ID: u32 = 0o6000;
 
 /// How long the number is, in hexadecimal digits.
 const DIGITS: usize = 16;
@@ -47,11 +51,15 @@ pub(crate) enum NoWorkerProgram {
     Unopened(PathBuf, #[source] io::Error),
     #[error("the worker program cannot be kept open: {}", reason(.0))]
     NotKept(#[source] io::Error),
+    #[error("{} is no regular file", .0.display())]
+    NoFile(PathBuf),
+    #[error("{} has a set-user-ID or set-group-ID bit, which would give workers the rights of its owner", .0.display())]
+    SetId(PathBuf),
     #[error("{} is of another build", .0.display())]
     OtherBuild(PathBuf),
     #[error("{} can be changed by users who cannot change gm-native", .0.display())]
     Untrusted(PathBuf),
-    #[error("{} is not executable for everyone for whom gm-native is", .0.display())]
+    #[error("{} is not executable for everyone for whom gm-native is, or on a file system without exec", .0.display())]
     NotExecutable(PathBuf),
 }
 
@@ -66,10 +74,17 @@ pub(super) fn open_beside(own: &File) -> Result<File, NoWorkerProgram> {
     })?;
     let unopened = |error| NoWorkerProgram::Unopened(path.clone(), error);
     let (ours, theirs) = (own.metadata().map_err(unopened)?, file.metadata().map_err(unopened)?);
-    if !theirs.is_file() || !is_as_safe(writers(&theirs), writers(&ours)) {
+    if !theirs.is_file() {
+        return Err(NoWorkerProgram::NoFile(path));
+    }
+    if !is_as_safe(writers(&theirs), writers(&ours)) {
         return Err(NoWorkerProgram::Untrusted(path));
     }
-    if ours.mode() & 0o111 & !theirs.mode() != 0 {
+    if theirs.mode() & SET_ID != 0 {
+        return Err(NoWorkerProgram::SetId(path));
+    }
+    let mount = fstatvfs(&file).map_err(|error| unopened(error.into()))?;
+    if ours.mode() & 0o111 & !theirs.mode() != 0 || mount.flags().contains(FsFlags::ST_NOEXEC) {
         return Err(NoWorkerProgram::NotExecutable(path));
     }
     if build_of(&file).as_deref() != Some(&BUILD[..]) {

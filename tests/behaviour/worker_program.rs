@@ -54,7 +54,7 @@ fn workers_and_the_guardian_run_it() {
 #[test]
 fn without_a_fitting_one_workers_run_gm_native_itself_and_the_log_says_why_once() {
     type Prepare = fn(&Path);
-    let cases: [(Prepare, &str); 5] = [
+    let cases: [(Prepare, &str); 7] = [
         (|_| (), "there is no "),
         (|at| write_program(at, b"#!/bin/sh\nexit 3\n"), " is of another build"),
         (
@@ -80,6 +80,14 @@ fn without_a_fitting_one_workers_run_gm_native_itself_and_the_log_says_why_once(
             },
             " is not executable for everyone for whom gm-native is",
         ),
+        (
+            |at| {
+                write_program(at, &fs::read(WORKER).unwrap());
+                fs::set_permissions(at, fs::Permissions::from_mode(0o4755)).unwrap();
+            },
+            " has a set-user-ID or set-group-ID bit",
+        ),
+        (|at| fs::create_dir(at).unwrap(), " is no regular file"),
     ];
     let gearmand = Gearmand::start();
     for (prepare, reason) in cases {

@@ -92,8 +92,8 @@ impl DeathAt {
             JobDisposition::Failed => format!("failed{count}"),
             JobDisposition::Unanswerable => {
                 format!(
-                    "requeued{count}; half of a packet was sent, so its caller cannot be told before another worker \
-                     gets the job and fails it"
+                    "requeued{count} unless its whole answer arrives; half of a packet may have been sent, so its caller \
+                     cannot be told before another worker gets the job and fails it"
                 )
             }
         }

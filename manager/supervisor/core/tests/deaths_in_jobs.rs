@@ -131,7 +131,7 @@ fn half_a_packet_forbids_an_answer_and_nothing_else() {
     let counted = [1, 2, 3, 4].map(Some);
     assert_eq!(stage.dispositions(), dispositions.into_iter().zip(counted).collect::<Vec<_>>());
     let line = Event::WorkerDied(stage.deaths().remove(1)).line();
-    let words = "requeued (death 2 of 2); half of a packet was sent, so its caller cannot be told";
+    let words = "requeued (death 2 of 2) unless its whole answer arrives; half of a packet may have been sent";
     assert!(line.contains(words), "{line}");
 }
 
