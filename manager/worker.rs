@@ -8,7 +8,6 @@
 mod answer;
 mod broken_connection;
 pub(crate) mod connections;
-mod early_sleep;
 mod failures;
 mod grab;
 pub(crate) mod job;

@@ -79,9 +79,6 @@ fn worker_side(stream: &[u8]) {
                 let grabs = connection.window().min(8);
                 connection.grabs_sent(grabs, now);
                 asked += grabs;
-                if connection.may_sleep_early() {
-                    connection.early_sleep_sent();
-                }
             }
         }
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use gm_plugin_api::abi::{RVec, RawFail};
 
-use crate::gearman::packet::encode;
 use crate::scoreboard::WorkerActivity;
 use crate::system::errors::reason;
 use crate::system::{clock, exit};
@@ -72,7 +71,6 @@ impl Worker {
         // The worker must know of a stop that came during the job before it asks for the next one.
         if Duration::from_nanos(end.run_ns) > SHORT {
             self.manager_link.read_commands(now);
-            self.sessions[server].connection().into_iter().for_each(|c| c.protocol.job_was_long());
         } else {
             self.manager_link.poll_commands(now);
         }
@@ -134,19 +132,12 @@ impl Worker {
     }
 
     fn send_answer(&mut self, server: usize, head: &mut Vec<u8>, result: RVec<u8>, function: usize, now: Duration) {
-        let mut grabs = if result.len() <= LARGE { self.grabs_with_result(server, now) } else { 0 };
+        let grabs = if result.len() <= LARGE { self.grabs_with_result(server, now) } else { 0 };
         let traced = trace::is_wanted(self.manager_link).then(|| head.clone());
         let asks = &mut self.answering.asks;
         let Some(connection) = self.sessions[server].connection() else { return };
         asks.clear();
-        let sleeps = grabs > 0 && connection.protocol.may_sleep_early();
-        if sleeps {
-            grabs = 1;
-        }
         (0..grabs).for_each(|_| asks.extend_from_slice(grab_packet(connection.protocol.uses_old_grab())));
-        if sleeps {
-            asks.extend_from_slice(&encode::PRE_SLEEP);
-        }
         let sent = connection.sender().send_answer(head, result, asks);
         let is_whole = matches!(sent, Ok(Answered::Whole));
         connection.was_sent_more();
@@ -155,9 +146,6 @@ impl Worker {
             connection.protocol.grabs_sent(grabs, sent_at);
         } else {
             connection.protocol.answer_sent();
-        }
-        if sleeps && is_whole {
-            connection.protocol.early_sleep_sent();
         }
         if matches!(sent, Ok(Answered::Pending)) {
             let began = function != usize::MAX;

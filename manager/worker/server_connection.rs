@@ -8,7 +8,6 @@ mod states;
 
 use std::time::Duration;
 
-use super::early_sleep::EarlySleep;
 use super::prefetch::SlowStart;
 use super::spin_guard::{AfterNoJob, SpinGuard};
 pub(crate) use states::{DrainStep, Reaction, ServerMessage, Timeout};
@@ -42,7 +41,6 @@ pub(crate) struct ServerConnection {
     received_at: Duration,
     spin: SpinGuard,
     slow_start: SlowStart,
-    early_sleep: EarlySleep,
     pause_until: Duration,
     /// How long the server took to accept what was sent last: its answer may take as long again.
     slack: Duration,
@@ -64,7 +62,6 @@ impl ServerConnection {
             received_at: now,
             spin: SpinGuard::default(),
             slow_start: SlowStart::default(),
-            early_sleep: EarlySleep::default(),
             pause_until: Duration::ZERO,
             slack: Duration::ZERO,
         }
@@ -153,21 +150,6 @@ impl ServerConnection {
         self.is_free() || self.awaits_job()
     }
 
-    /// Whether PRE_SLEEP may go out behind the GRAB that goes with a result (see [`EarlySleep`]).
-    pub(crate) fn may_sleep_early(&self) -> bool {
-        self.early_sleep.is_due() && self.grabs_out() == 0 && self.spin.is_calm()
-    }
-
-    /// Whether a job will probably come soon, although the server has none.
-    pub(crate) fn expects_wake_up(&self) -> bool {
-        self.early_sleep.is_due() && self.phase == Phase::Registered(JobRequest::Asleep)
-    }
-
-    /// A job took so long that others must not wait for it.
-    pub(crate) fn job_was_long(&mut self) {
-        self.early_sleep.long_job();
-    }
-
     /// More GRABs were sent.
     pub(crate) fn grabs_sent(&mut self, count: u32, now: Duration) {
         self.spin.grab_sent();
@@ -175,18 +157,11 @@ impl ServerConnection {
             Phase::Greeting { .. } => Phase::Greeting { grab_sent: now },
             phase => {
                 let out = phase.request().and_then(JobRequest::grabs).map_or(0, |grabs| grabs.count);
-                let grabs = OutstandingGrabs { count: out.saturating_add(count), since: now, sleeps: false };
+                let grabs = OutstandingGrabs { count: out.saturating_add(count), since: now };
                 phase.with_request(JobRequest::Sent(grabs))
             }
         };
         self.is_woken = false;
-    }
-
-    /// PRE_SLEEP was sent behind the last GRAB.
-    pub(crate) fn early_sleep_sent(&mut self) {
-        if let Some(JobRequest::Sent(grabs)) = self.phase.request() {
-            self.set_request(JobRequest::Sent(OutstandingGrabs { sleeps: true, ..grabs }));
-        }
     }
 
     pub(crate) fn echo_sent(&mut self, now: Duration) {
@@ -240,10 +215,7 @@ impl ServerConnection {
                 Reaction::Greeted
             }
             (M::NoJob, Some(JobRequest::Awake | JobRequest::Asleep)) => self.no_job_without_grab(),
-            (
-                M::NoJob,
-                Some(JobRequest::Sent(grabs) | JobRequest::Overdue(grabs) | JobRequest::Doubted { grabs, .. }),
-            ) => self.no_job(grabs, now),
+            (M::NoJob, Some(request)) => self.no_job(request, now),
 
             (M::Assigned, request) => self.assigned(request, now),
 
@@ -291,27 +263,17 @@ impl ServerConnection {
 
     /// Also a job that was not asked for: the server counts it as this worker's.
     fn assigned(&mut self, request: Option<JobRequest>, now: Duration) -> Reaction {
-        let grabs = request.and_then(JobRequest::grabs);
         self.grab_answered(request.map_or(JobRequest::Awake, |request| request.answered(now)));
-        // The server counts this worker as asleep: it may send a wake-up to it, and to nobody else.
-        self.is_woken |= grabs.is_some_and(|grabs| grabs.sleeps);
         self.spin.job();
         self.slow_start.job();
-        self.early_sleep.job();
         Reaction::Run
     }
 
-    fn no_job(&mut self, grabs: OutstandingGrabs, now: Duration) -> Reaction {
-        let left = self.phase.request().map_or(JobRequest::Awake, |request| request.answered(now));
+    fn no_job(&mut self, request: JobRequest, now: Duration) -> Reaction {
+        let left = request.answered(now);
         self.grab_answered(left);
         self.slow_start.no_job();
         if left.grabs().is_some() {
-            return Reaction::Nothing;
-        }
-        self.early_sleep.no_job();
-        if grabs.sleeps {
-            self.set_request(JobRequest::Asleep);
-            self.spin.fell_asleep(now);
             return Reaction::Nothing;
         }
         if self.intake != Intake::Open {

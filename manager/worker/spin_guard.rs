@@ -56,16 +56,6 @@ impl SpinGuard {
         self.check == Some(SpinCheck::Due)
     }
 
-    /// Whether there was no wake-up without work lately.
-    pub(super) fn is_calm(&self) -> bool {
-        self.rounds == 0 && self.check.is_none()
-    }
-
-    /// PRE_SLEEP had been sent when NO_JOB came.
-    pub(super) fn fell_asleep(&mut self, now: Duration) {
-        self.fell_asleep = now;
-    }
-
     /// A GRAB was sent.
     pub(super) fn grab_sent(&mut self) {
         self.check = self.check.map(|_| SpinCheck::Asked);

@@ -43,18 +43,11 @@ impl Worker {
         now.saturating_sub(self.polled) >= POLL_INTERVAL
     }
 
-    /// Waits a little for the one server that has something to send: an answer, or a wake-up where one comes soon and
-    /// there is no other server. False where there is none, or nothing came.
+    /// Waits a little for the one server that owes an answer. False where there is none, or several do, or nothing came.
     fn read_awaited(&mut self, now: Duration) -> bool {
         let awaited = |s: &ServerSession| s.protocol().is_some_and(ServerConnection::awaits_job);
         let mut waiting = self.sessions.iter().enumerate().filter(|(_, session)| awaited(session));
-        let server = match (waiting.next(), waiting.next()) {
-            (Some((server, _)), None) => server,
-            (None, _) if matches!(&self.sessions[..], [only] if only.protocol().is_some_and(ServerConnection::expects_wake_up)) => {
-                0
-            }
-            _ => return false,
-        };
+        let (Some((server, _)), None) = (waiting.next(), waiting.next()) else { return false };
         let Some(connection) = self.sessions[server].connection() else { return false };
         match connection.read_soon(now) {
             Ok(came) => came,

@@ -1,9 +1,10 @@
 //! Answers too large for a packet or a message, commands and errors that arrive at the wrong moment: a job is always
 //! answered, with a sentence, and a worker never waits for what does not come.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gm_native::gearman::packet::{Request, answer};
+use gm_native::gearman::client::{Client, JobEvent};
+use gm_native::gearman::packet::{Priority, Request, Submission, answer};
 use nix::sys::signal::Signal;
 
 use crate::fixture::{
@@ -12,7 +13,7 @@ use crate::fixture::{
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::scripted_server::{Peer, ScriptedServer};
-use crate::support::wait::wait_for;
+use crate::support::wait::{DEADLINE, wait_for};
 
 fn played(ini: &str) -> (ScriptedServer, Manager) {
     let server = ScriptedServer::listen();
@@ -198,6 +199,48 @@ fn many_workers_woken_for_every_job_do_not_pause() {
     assert_eq!(status.total, 16);
     touch(&gate);
     wait_done(&gearmand);
+}
+
+/// S20: with `-w 1` there is one wake-up for each job. None may go to a worker that runs a job, however regularly jobs came
+/// before.
+#[test]
+fn no_wake_up_goes_to_a_worker_that_runs_a_long_job() {
+    const ROUNDS: usize = 12;
+    const BEFORE: usize = 150;
+    let gearmand = Gearmand::with_args(&["-w", "1"]);
+    // A worker that asks again now and then would make up for a wake-up that went astray.
+    let manager = acting(&[&gearmand]).ini("count = 2\necho_interval = 0").verbosity("").start();
+    wait_serving(&manager, "act");
+    gearmand.wait_workers("act", 2);
+    let mut client = gearmand.client();
+    for round in 0..ROUNDS {
+        for _ in 0..BEFORE {
+            submit(&mut client, "say one at a time");
+            wait_ends(&mut client, 1);
+        }
+        let (gate, runs) = (path(&manager, &format!("gate-{round}")), path(&manager, &format!("runs-{round}")));
+        submit(&mut client, "say short");
+        submit(&mut client, "say short");
+        submit(&mut client, &format!("note {runs}\nwait {gate}"));
+        wait_for("the long job to run", DEADLINE, || (!lines(&runs).is_empty()).then_some(()));
+        wait_ends(&mut client, 2);
+        // The other worker is idle.
+        assert_eq!(Job::act(&gearmand, "", "say behind").result(), b"behind", "round {round}");
+        touch(&gate);
+        wait_ends(&mut client, 1);
+    }
+}
+
+fn submit(client: &mut Client, workload: &str) {
+    client.submit(Submission::Foreground(Priority::Normal), b"act", b"", workload.as_bytes()).unwrap();
+}
+
+#[track_caller]
+fn wait_ends(client: &mut Client, jobs: usize) {
+    for _ in 0..jobs {
+        let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("a job to end").event;
+        assert!(matches!(event, JobEvent::Complete(_)), "{event:?}");
+    }
 }
 
 /// An order that was written before a job of more than a millisecond ended is obeyed: no other job is begun.

@@ -5,13 +5,12 @@ use std::fs;
 use std::time::Instant;
 
 use gm_native::gearman::client::{Client, JobEvent};
-use gm_native::gearman::packet::{Priority, Request, Submission, answer};
+use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::{Signal, kill};
 
 use crate::fixture::{Job, acting, background, library, lines, path, pid, touch, wait_done, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
-use crate::support::manager::{Manager, Setup};
-use crate::support::scripted_server::ScriptedServer;
+use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, wait_for};
 
 /// Any job counts as short, and the first one opens the window. So a job may wait for something, and hold up others.
@@ -324,33 +323,4 @@ fn jobs_in_hand_of_a_server_that_is_gone_do_not_run() {
     // A first send to a server that is gone succeeds, so that one more job may run.
     assert!(lines(&path(&manager, "notes")).len() <= ran.len() + 1);
     assert_eq!(deaths(&manager), 0);
-}
-
-/// PRE_SLEEP goes out with the GRAB, without its answer, once jobs have come alone for a while.
-#[test]
-fn a_worker_whose_jobs_come_alone_sleeps_early() {
-    let server = ScriptedServer::listen();
-    let manager = Setup::new(&[&server.server()]).plugin("act", &library()).verbosity("").start();
-    let mut peer = server.accept_worker();
-    let mut waits = true;
-    for round in 0..80 {
-        peer.assign(b"H:x:1", b"act", b"say done");
-        peer.skip_to(|packet| matches!(packet, Request::WorkComplete { .. }));
-        peer.skip_to(|packet| packet == Request::GrabJobUniq);
-        if waits && round >= 64 {
-            // Whatever comes next came without an answer to the GRAB.
-            let early = peer.next(|packet| packet == Request::PreSleep);
-            assert!(early, "round {round}");
-            waits = false;
-            peer.send(&answer::NO_JOB);
-        } else {
-            peer.send(&answer::NO_JOB);
-            peer.skip_to(|packet| packet == Request::PreSleep);
-        }
-        waits |= round >= 64;
-        peer.send(&answer::NOOP);
-        peer.skip_to(|packet| packet == Request::GrabJobUniq);
-    }
-    peer.send(&answer::NO_JOB);
-    drop(manager);
 }

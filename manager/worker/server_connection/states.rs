@@ -121,7 +121,7 @@ impl JobRequest {
 
     /// One of them is answered.
     pub(super) fn answered(self, now: Duration) -> Self {
-        let left = |grabs: OutstandingGrabs| OutstandingGrabs { count: grabs.count - 1, since: now, ..grabs };
+        let left = |grabs: OutstandingGrabs| OutstandingGrabs { count: grabs.count - 1, since: now };
         match self {
             Self::Sent(grabs) | Self::Overdue(grabs) if grabs.count > 1 => Self::Sent(left(grabs)),
             Self::Doubted { grabs, until } if grabs.count > 1 => Self::Doubted { grabs: left(grabs), until },
@@ -137,8 +137,6 @@ pub(super) struct OutstandingGrabs {
     pub(super) count: u32,
     /// When the last one was sent, or the last answer was taken.
     pub(super) since: Duration,
-    /// PRE_SLEEP went out behind them.
-    pub(super) sleeps: bool,
 }
 
 /// Whether the connection takes jobs.

@@ -39,13 +39,12 @@ fn every_cell_of_the_table() {
     const LATE: ServerMessage<'_> = Error(TOO_LATE);
     const ERROR: ServerMessage<'_> = Error(b"server_error");
     let now = ms(5);
-    let grabs = |count, since| OutstandingGrabs { count, since, sleeps: false };
+    let grabs = |count, since| OutstandingGrabs { count, since };
     let greeting = Greeting { grab_sent: ms(2) };
     let sent = grabs(1, ms(2));
     let (several, fewer) = (grabs(3, ms(2)), grabs(2, now));
     let doubted = Doubted { grabs: sent, until: ms(9) };
     let rejected = Doubted { grabs: sent, until: now + FIRST_PAUSE };
-    let asleep_soon = OutstandingGrabs { sleeps: true, ..sent };
     let table = [
         (greeting, Noop, greeting, R::Unexpected),
         (greeting, NoJob, Greeted(Awake), R::Greeted),
@@ -104,12 +103,6 @@ fn every_cell_of_the_table() {
         (Overdue(several), Echo, Awake, R::Nothing),
         (Doubted { grabs: several, until: ms(9) }, NoJob, Doubted { grabs: fewer, until: ms(9) }, R::Nothing),
         (Doubted { grabs: several, until: ms(9) }, Assigned, Doubted { grabs: fewer, until: ms(9) }, R::Run),
-        // PRE_SLEEP went out behind it.
-        (Sent(asleep_soon), Noop, Sent(asleep_soon), R::Nothing),
-        (Sent(asleep_soon), NoJob, Asleep, R::Nothing),
-        (Sent(asleep_soon), Assigned, Awake, R::Run),
-        (Overdue(asleep_soon), NoJob, Asleep, R::Nothing),
-        (Doubted { grabs: asleep_soon, until: ms(9) }, NoJob, Asleep, R::Nothing),
     ];
     let greeted = requests.map(|(from, message, to, reaction)| (Greeted(from), message, Greeted(to), reaction));
     let registered =

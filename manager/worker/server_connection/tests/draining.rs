@@ -102,22 +102,3 @@ fn a_drain_waits_for_the_answer_to_every_grab() {
     }
     assert_eq!(protocol.drain_step(), DrainStep::Echo);
 }
-
-/// The server may have spent a wake-up on this worker while it ran the job that answered its GRAB.
-#[test]
-fn a_drain_after_an_early_sleep_asks_once_more() {
-    for answer in [ServerMessage::Assigned, ServerMessage::NoJob] {
-        let mut protocol = registered();
-        protocol.grabs_sent(1, ms(2));
-        protocol.early_sleep_sent();
-        protocol.receive(answer, ms(3));
-        protocol.drain();
-        assert_eq!(protocol.drain_step(), DrainStep::Grab, "{answer:?}");
-    }
-    let mut draining = registered();
-    draining.grabs_sent(1, ms(2));
-    draining.early_sleep_sent();
-    draining.drain();
-    assert_eq!(draining.receive(ServerMessage::NoJob, ms(3)), Reaction::Nothing);
-    assert_eq!(draining.drain_step(), DrainStep::Grab, "it sleeps");
-}
