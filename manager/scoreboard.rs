@@ -230,6 +230,14 @@ impl ScoreboardWriter {
         self.activity(WorkerActivity::Answering);
     }
 
+    /// The same, of a job that ran this long, where the worker ends only later: that time is none of the job's, so its
+    /// start is moved.
+    pub(crate) fn returned_after(&self, ran: Duration, now: Duration) {
+        let started = u64::try_from(now.saturating_sub(ran).as_nanos()).unwrap_or(u64::MAX);
+        self.mapping.header().started_ns.store(started, Relaxed);
+        self.returned();
+    }
+
     /// A job of this function fails, for this reason. To be called before [`end`](Self::end): who sees the count finds
     /// the reason.
     pub(crate) fn failed(&self, function: usize, failure: &LastFailure) {

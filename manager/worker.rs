@@ -58,7 +58,7 @@ pub(crate) const ROLE: &str = "--gm-native-worker";
 pub(crate) const CANNOT_SERVE: i32 = 4;
 
 /// Exit code of a worker whose plugin has closed, replaced or shut down its connection to the job server, so that the
-/// job in hand cannot be answered. It counts only while a job is answered: in a job a plugin exits with what it likes.
+/// job in hand cannot be answered. It counts only outside a job's function: in a job a plugin exits with what it likes.
 pub(crate) const CONNECTION_BROKEN: i32 = 71;
 
 /// A worker's whole life. Returns never: destructors of the process would run after those of the plugin.

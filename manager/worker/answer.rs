@@ -44,6 +44,14 @@ pub(super) struct Answering {
     asks: Vec<u8>,
 }
 
+/// Bytes that a job's answer has: a result, or a failure with its text. Sending them takes time, too.
+fn size(outcome: &Result<RVec<u8>, RawFail>) -> u64 {
+    let bytes = outcome
+        .as_ref()
+        .map_or_else(|fail| fail.message.len().saturating_add(fail.payload.len()), |result| result.len());
+    bytes as u64
+}
+
 impl Worker {
     /// Sends what a job came to and, in the same write, asks for the next ones. Returns when it began to.
     pub(super) fn answer(&mut self, server: usize, finished: FinishedJob) -> Duration {
@@ -51,7 +59,9 @@ impl Worker {
         let began = end.function != usize::MAX;
         if began {
             let connection = self.sessions[server].connection_ref().map_or(0, |connection| connection.number);
-            self.answering.last_job = Some(LastJob { number: self.runner.last.number, connection, sent: None });
+            let (number, ran) = (self.runner.last.number, Duration::from_nanos(end.run_ns));
+            self.answering.last_job = Some(LastJob { number, connection, ran, sent: None });
+            self.sessions[server].connection().into_iter().for_each(|connection| connection.protocol.job_ran());
         }
         self.answering.is_answering = began;
         if let Err(fail) = &outcome
@@ -74,7 +84,6 @@ impl Worker {
         } else {
             self.manager_link.poll_commands(now);
         }
-        self.prefetch.job_ended(Duration::from_nanos(end.run_ns), end.bytes_in);
         let mut outcome = job::within(outcome, self.limits.max_packet, self.runner.last.handle.len() + 1);
         if !left_scoreboard_alone {
             self.runner.scoreboard.recover();
@@ -84,6 +93,7 @@ impl Worker {
         self.resume_answers();
         end.succeeded = outcome.is_ok();
         end.bytes_out = outcome.as_ref().map_or(0, |result| result.len() as u64);
+        self.prefetch.job_ended(Duration::from_nanos(end.run_ns), end.bytes_in.saturating_add(size(&outcome)));
         self.record_failure(&end, &outcome, now);
         self.log_result(&end, &outcome);
         let mut head = std::mem::take(&mut self.answering.head);
@@ -237,6 +247,35 @@ impl Worker {
             }
             Some(_) => WorkerActivity::Draining,
             None => WorkerActivity::Idle,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::prefetch::Prefetch;
+
+    fn failed(message: &str, payload: Vec<u8>) -> RawFail {
+        let file = String::new().into();
+        RawFail { kind: RawFail::EXCEPTION, message: message.to_owned().into(), payload: payload.into(), file, line: 0 }
+    }
+
+    /// A job in hand waits while the answers before it are sent, which a function's run time does not show.
+    #[test]
+    fn a_large_answer_narrows_the_window_like_a_large_workload() {
+        for (name, outcome, bytes, window) in [
+            ("no result", Ok(RVec::default()), 0, 64),
+            ("a KiB", Ok(vec![0; 1 << 10].into()), 1 << 10, 64),
+            ("16 KiB", Ok(vec![0; 16 << 10].into()), 16 << 10, 4),
+            ("300 KB", Ok(vec![0; 300_000].into()), 300_000, 1),
+            ("an exception", Err(failed("", vec![0; 300_000])), 300_000, 1),
+            ("a reason", Err(failed(&"x".repeat(16 << 10), Vec::new())), 16 << 10, 4),
+        ] {
+            assert_eq!(size(&outcome), bytes, "{name}");
+            let mut prefetch = Prefetch::new(64, Duration::from_millis(1), 1);
+            prefetch.job_ended(Duration::from_micros(1), size(&outcome));
+            assert_eq!(prefetch.window(), window, "{name}");
         }
     }
 }

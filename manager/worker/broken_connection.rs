@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::serve::Worker;
-use crate::system::exit;
+use crate::scoreboard::WorkerActivity;
+use crate::system::{clock, exit};
 use crate::worker::CONNECTION_BROKEN;
 
 /// The last job that was run. Its handle stays on the scoreboard until the next one begins.
@@ -16,26 +17,84 @@ pub(super) struct LastJob {
     pub number: u64,
     /// Number of the connection it came over.
     pub connection: u32,
+    /// How long its function ran.
+    pub ran: Duration,
     /// When the system had taken its whole answer.
     pub sent: Option<Duration>,
 }
 
+/// Whose doing it is that a connection is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Suspect {
+    /// No job's that the server may still lack the answer to.
+    NoJob,
+    /// The last job's.
+    LastJob,
+    /// One of the last jobs', of which there are so many.
+    OneOf(u32),
+}
+
+/// `unconfirmed`: jobs of the connection that ran since anything was received from its server. `last_is_confirmed`:
+/// whether anything was received since the system took the last job's answer; none if that job is another connection's.
+fn suspect(unconfirmed: u32, last_is_confirmed: Option<bool>) -> Suspect {
+    match (unconfirmed, last_is_confirmed) {
+        (2.., _) => Suspect::OneOf(unconfirmed),
+        (_, Some(false)) => Suspect::LastJob,
+        (_, Some(true) | None) => Suspect::NoJob,
+    }
+}
+
 impl Worker {
-    /// Ends the process where a connection is lost by the doing of the last job, if its server may not have the answer.
+    /// Ends the process where a connection is lost by the doing of a job, if its server may not have the answer.
     pub(super) fn exit_if_broken_by_plugin(&mut self, server: usize) {
-        let Some(connection) = self.sessions[server].connection_ref() else { return };
-        let Some(job) = self.answering.last_job.filter(|job| job.connection == connection.number) else { return };
-        let is_confirmed = job.sent.is_some_and(|sent| connection.protocol.has_received_since(sent));
-        if is_confirmed || !connection.is_broken_by_plugin() {
+        let session = &self.sessions[server];
+        let Some(connection) = session.connection_ref() else { return };
+        let last = self.answering.last_job.filter(|job| job.connection == connection.number);
+        let is_confirmed = |job: LastJob| job.sent.is_some_and(|sent| connection.protocol.has_received_since(sent));
+        let suspect = suspect(connection.protocol.unconfirmed_jobs(), last.map(is_confirmed));
+        if suspect == Suspect::NoJob || !connection.is_broken_by_plugin() {
             return;
         }
-        self.runner.scoreboard.returned();
-        let handle = String::from_utf8_lossy(&self.runner.last.handle);
-        let text = format!(
-            "job {handle} cannot be answered: the library has closed, replaced or shut down the worker's connection to \
-             the job server; the worker ends"
-        );
+        let text = match suspect {
+            Suspect::OneOf(jobs) => {
+                // Another job must not be blamed, so the worker ends as if it had none.
+                self.runner.scoreboard.activity(WorkerActivity::Idle);
+                format!(
+                    "in one of the last {jobs} jobs, the library closed, replaced or shut down the worker's connection to \
+                     job server {}; the worker ends, and jobs without an answer are run again",
+                    session.name
+                )
+            }
+            Suspect::LastJob | Suspect::NoJob => {
+                self.runner.scoreboard.returned_after(last.map_or(Duration::ZERO, |job| job.ran), clock::now());
+                let handle = String::from_utf8_lossy(&self.runner.last.handle);
+                format!(
+                    "job {handle} cannot be answered: the library has closed, replaced or shut down the worker's \
+                     connection to the job server; the worker ends"
+                )
+            }
+        };
         self.manager_link.log(1, None, &text);
         exit::now(CONNECTION_BROKEN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_job_whose_answer_is_the_only_unconfirmed_one_is_blamed() {
+        for (name, unconfirmed, last_is_confirmed, expected) in [
+            ("nothing ran here since the server sent something", 0, None, Suspect::NoJob),
+            ("its answer arrived", 0, Some(true), Suspect::NoJob),
+            ("its answer waits for room", 0, Some(false), Suspect::LastJob),
+            ("the only one", 1, Some(false), Suspect::LastJob),
+            ("a job of another connection ran behind it", 1, None, Suspect::NoJob),
+            ("one of two", 2, Some(false), Suspect::OneOf(2)),
+            ("one of several, and the last is another connection's", 8, None, Suspect::OneOf(8)),
+        ] {
+            assert_eq!(suspect(unconfirmed, last_is_confirmed), expected, "{name}");
+        }
     }
 }

@@ -13,7 +13,8 @@ const LONGEST_PROBATION: u32 = 65_536;
 const SOON: u32 = 100;
 /// A run time or a size that drops counts for this part only, so that the window opens slowly.
 const WEIGHT: u64 = 16;
-/// Bytes of workloads that a worker may hold: they wait in its receive buffer.
+/// Bytes of workloads and answers of the jobs that a worker may hold: workloads wait in its receive buffer, and a job
+/// waits while the answers before it are sent.
 const MAX_HELD_BYTES: u64 = 64 * 1024;
 
 /// The window of one worker: how many jobs it may hold over all job servers, the running one included.
@@ -50,7 +51,7 @@ impl Prefetch {
         self.most = most;
     }
 
-    /// A job ran this long, and its workload had so many bytes.
+    /// A job ran this long, and its workload and its answer had this many bytes.
     pub(super) fn job_ended(&mut self, took: Duration, bytes: u64) {
         if self.most <= 1 {
             return;

@@ -39,6 +39,8 @@ pub(crate) struct ServerConnection {
     echoes: Option<OutstandingEchoes>,
     echo_sent_at: Duration,
     received_at: Duration,
+    /// Jobs that ran since then.
+    unconfirmed_jobs: u32,
     spin: SpinGuard,
     slow_start: SlowStart,
     pause_until: Duration,
@@ -60,6 +62,7 @@ impl ServerConnection {
             echoes: Some(OutstandingEchoes { oldest: now, later: 0 }),
             echo_sent_at: now,
             received_at: now,
+            unconfirmed_jobs: 0,
             spin: SpinGuard::default(),
             slow_start: SlowStart::default(),
             pause_until: Duration::ZERO,
@@ -180,6 +183,17 @@ impl ServerConnection {
     /// Bytes came. Whatever they mean, the server is alive.
     pub(crate) fn bytes_received(&mut self, now: Duration) {
         self.received_at = now;
+        self.unconfirmed_jobs = 0;
+    }
+
+    /// A job of this server ran.
+    pub(crate) fn job_ran(&mut self) {
+        self.unconfirmed_jobs = self.unconfirmed_jobs.saturating_add(1);
+    }
+
+    /// Jobs that ran since anything was received: the server may lack the answers to all of them.
+    pub(crate) fn unconfirmed_jobs(&self) -> u32 {
+        self.unconfirmed_jobs
     }
 
     pub(crate) fn has_received_since(&self, then: Duration) -> bool {

@@ -324,3 +324,40 @@ fn jobs_in_hand_of_a_server_that_is_gone_do_not_run() {
     assert!(lines(&path(&manager, "notes")).len() <= ran.len() + 1);
     assert_eq!(deaths(&manager), 0);
 }
+
+/// The connection was replaced in one of several jobs whose answers nobody confirmed, and which one is unknown: none is
+/// blamed. The next worker holds one job, so it can tell.
+#[test]
+fn a_job_that_takes_the_connection_is_blamed_once_it_is_alone() {
+    const PROBATION: usize = 20;
+    let gearmand = Gearmand::start();
+    let open = format!("prefetch = {WINDOW}\nprefetch_hold = 1h\nprefetch_probation = {PROBATION}");
+    let ini = format!("{open}\necho_timeout = 1\nmax_attempts = 2\nbackoff_max = 10ms");
+    let manager = acting(&[&gearmand]).ini(&ini).start();
+    wait_serving(&manager, "act");
+    let mut queue = Queue::new(&gearmand, &manager);
+    let first = path(&manager, "first");
+    queue.submit("first", &format!("wait {first}"));
+    queue.wait_running(1);
+    (0..PROBATION + 4).for_each(|number| queue.submit(&format!("before-{number}"), "say before"));
+    queue.submit("running", &format!("wait {}", path(&manager, "gate")));
+    (0..3).for_each(|number| queue.submit(&format!("ahead-{number}"), "say ahead"));
+    queue.submit("guilty", "coversockets socket\nsay done");
+    (0..6).for_each(|number| queue.submit(&format!("behind-{number}"), "say behind"));
+    touch(&first);
+    wait_for("the job that waits", DEADLINE, || queue.ran().contains(&"running".to_owned()).then_some(()));
+    queue.wait_running(WINDOW);
+    queue.open_gate();
+    assert_eq!(queue.failures(), 1);
+    wait_for("three deaths", DEADLINE, || (deaths(&manager) == 3).then_some(()));
+    let died: Vec<_> = manager.events().into_iter().filter(|event| event["event"] == "worker_died").collect();
+    let at: Vec<_> = died.iter().map(|event| (event["at"].as_str(), event["unique"].as_str())).collect();
+    let alone = (Some("job"), Some("guilty"));
+    assert_eq!(at, [(Some("idle"), None), alone, alone], "{died:?}");
+    assert_eq!(died.iter().map(|event| event["deaths"].as_u64()).collect::<Vec<_>>(), [None, Some(1), Some(2)]);
+    assert!(died[0]["end"].as_str().unwrap().contains("one of its last jobs had closed, replaced"), "{died:?}");
+    // None of them ran as long as its worker waited for the job server.
+    assert!(died[1..].iter().all(|event| event["seconds"].as_f64().unwrap() < 1.0), "{died:?}");
+    assert_eq!(queue.ran().iter().filter(|unique| *unique == "guilty").count(), 3);
+    manager.wait_log("jobs, the library closed, replaced or shut down the worker's connection to job server");
+}

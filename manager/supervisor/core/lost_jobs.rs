@@ -257,12 +257,16 @@ impl Core {
 
 /// How a worker ended, in words. One whose connection was broken has an exit code of its own.
 pub(super) fn how(exit_report: &ExitReport) -> String {
-    let is_taken = exit_report.end == ExitStatus::Exit(CONNECTION_BROKEN)
-        && matches!(exit_report.exit_cause, ExitCause::Answering(_));
-    if is_taken {
-        return "exited, since the library had closed, replaced or shut down its connection to the job server,".into();
+    match (exit_report.end, &exit_report.exit_cause) {
+        (ExitStatus::Exit(CONNECTION_BROKEN), ExitCause::Answering(_)) => {
+            "exited, since the library had closed, replaced or shut down its connection to the job server,".into()
+        }
+        (ExitStatus::Exit(CONNECTION_BROKEN), ExitCause::OutsideJob) => {
+            "exited, since one of its last jobs had closed, replaced or shut down its connection to the job server,"
+                .into()
+        }
+        _ => exit_report.end.to_string(),
     }
-    exit_report.end.to_string()
 }
 
 impl WorkerRecord {
