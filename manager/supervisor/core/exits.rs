@@ -240,8 +240,8 @@ impl WorkerRecord {
 
     /// Whether it was draining on command, without a job: its successor has its slot, or nobody needs one.
     fn died_while_draining(&self, exit_report: &ExitReport) -> bool {
-        let told = matches!(self.state, WorkerState::Draining { reason, .. } if reason != ExitReason::ByItself);
-        told && exit_report.exit_cause == ExitCause::OutsideJob
+        let was_asked = matches!(self.state, WorkerState::Draining { reason, .. } if reason != ExitReason::ByItself);
+        was_asked && exit_report.exit_cause == ExitCause::OutsideJob
     }
 
     /// The function that its start has reached for the first time. A repeated message changes nothing, or a plugin that

@@ -227,7 +227,7 @@ pub(crate) enum Action {
     Activate(WorkerId),
     /// Send a worker the command to drain.
     Drain(WorkerId),
-    /// Tell a worker that it is no canary any more.
+    /// Make a canary an ordinary worker.
     Promote(WorkerId),
     /// Send a worker the addresses of a job server.
     Addresses(WorkerId, usize, Vec<SocketAddr>),

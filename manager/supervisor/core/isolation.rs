@@ -29,7 +29,7 @@ pub(super) struct Isolated {
     beside: Vec<FunctionVersion>,
     state: Isolation,
     /// Whether `function_isolated` was reported.
-    told: bool,
+    reported: bool,
 }
 
 /// How much is known of it.
@@ -83,8 +83,8 @@ impl Core {
             _ if self.starts_alone(failed) => Isolation::Confirmed,
             Some(Isolation::Alone) | None => Isolation::Alone,
         };
-        let (told, is_alone) = (before.is_some_and(|isolated| isolated.told), beside.is_empty());
-        let isolated = Isolated { version: *hash, reason: reason.to_owned(), beside, state, told };
+        let (reported, is_alone) = (before.is_some_and(|isolated| isolated.reported), beside.is_empty());
+        let isolated = Isolated { version: *hash, reason: reason.to_owned(), beside, state, reported };
         self.isolated.insert(name.clone(), isolated);
         self.report_isolated(name);
         self.replan(now);
@@ -110,7 +110,7 @@ impl Core {
         else {
             return;
         };
-        if !std::mem::replace(&mut isolated.told, true) {
+        if !std::mem::replace(&mut isolated.reported, true) {
             let (function, reason) = (name.clone(), isolated.reason.clone());
             self.report(Event::FunctionIsolated { function, reason });
         }
@@ -141,7 +141,7 @@ impl Core {
         };
         let rejoined: Vec<FunctionName> = self.isolated.iter().filter_map(has_rejoined).collect();
         for function in &rejoined {
-            if self.isolated.remove(function).is_some_and(|isolated| isolated.told) {
+            if self.isolated.remove(function).is_some_and(|isolated| isolated.reported) {
                 self.report(Event::FunctionRejoined { function: function.clone() });
             }
         }

@@ -28,7 +28,7 @@ pub(crate) struct JobServerState {
     unresponsive: BTreeSet<WorkerId>,
     /// Whether it was reported that it answers some and not others.
     partly_reported: bool,
-    said: ReportedState,
+    reported: ReportedState,
     /// Whether it was asked for its version since it is up.
     asked: bool,
 }
@@ -53,7 +53,7 @@ impl JobServerState {
             up: BTreeSet::new(),
             unresponsive: BTreeSet::new(),
             partly_reported: false,
-            said: ReportedState::Nothing,
+            reported: ReportedState::Nothing,
             asked: false,
         }
     }
@@ -75,7 +75,7 @@ impl JobServerState {
 
     /// Whether it is known not to answer.
     pub(crate) fn is_down(&self) -> bool {
-        self.said == ReportedState::Down
+        self.reported == ReportedState::Down
     }
 }
 
@@ -123,8 +123,8 @@ impl Core {
         let Some(server) = self.meant(id, server) else { return };
         server.up.insert(id);
         server.answers(id);
-        if server.said != ReportedState::Up {
-            server.said = ReportedState::Up;
+        if server.reported != ReportedState::Up {
+            server.reported = ReportedState::Up;
             // It may be another than the one that went.
             server.asked = false;
             let event = Event::ServerUp { server: server.name.clone() };
@@ -138,9 +138,9 @@ impl Core {
         let Some(server) = self.servers.get_mut(place) else { return };
         let was_up = server.up.remove(&id);
         let was_last = was_up && server.up.is_empty();
-        let is_news = server.used && server.up.is_empty() && server.said != ReportedState::Down;
+        let is_news = server.used && server.up.is_empty() && server.reported != ReportedState::Down;
         if is_news {
-            server.said = ReportedState::Down;
+            server.reported = ReportedState::Down;
             let event = Event::ServerDown { server: server.name.clone(), reason };
             self.report(event);
         }
@@ -172,7 +172,7 @@ impl Core {
             return;
         }
         for (number, server) in self.servers.iter_mut().enumerate() {
-            if server.used && server.said == ReportedState::Up && !std::mem::replace(&mut server.asked, true) {
+            if server.used && server.reported == ReportedState::Up && !std::mem::replace(&mut server.asked, true) {
                 self.actions.push(Action::AskVersion { server: number, addresses: server.addresses.clone() });
             }
         }
@@ -216,8 +216,8 @@ impl Core {
                 all.into_iter().for_each(|(id, own)| self.do_next(Action::Addresses(id, own, addresses.clone())));
             }
             Ok(_) => {}
-            Err(reason) if server.said != ReportedState::Down && server.up.is_empty() => {
-                server.said = ReportedState::Down;
+            Err(reason) if server.reported != ReportedState::Down && server.up.is_empty() => {
+                server.reported = ReportedState::Down;
                 let event = Event::ServerDown { server: server.name.clone(), reason };
                 self.report(event);
             }

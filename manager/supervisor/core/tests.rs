@@ -1,4 +1,4 @@
-//! Whole stories told to the core with a clock of our own: what it does, in order.
+//! The core, driven through whole stories with a clock of our own: what it does, in order.
 
 mod deadlines;
 mod deaths_in_jobs;
@@ -29,15 +29,15 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::system::reap::ExitStatus;
 use crate::worker::messages::WorkerMessage;
 
-/// A core whose workers do as they are told, unless a test says otherwise.
+/// A core whose workers follow its orders, unless a test says otherwise.
 struct Stage {
     core: Core,
     now: Duration,
     started: Vec<WorkerStart>,
     log: Vec<String>,
-    /// Workers that were told to connect.
+    /// Workers that were ordered to connect.
     connecting: Vec<u64>,
-    /// Workers that are told that they are no canaries any more.
+    /// Canaries that became ordinary workers.
     promoted: Vec<u64>,
     remembered: Vec<String>,
     events: Vec<Event>,
@@ -45,7 +45,7 @@ struct Stage {
     denied: Vec<String>,
     /// What a function's scoreboards say: jobs with a result, failed jobs, and the last of these.
     failed: BTreeMap<String, (u64, u64, Option<FailedJob>)>,
-    /// How often what a stop waits for was told.
+    /// How often a stop reported what it waits for.
     awaited: usize,
 }
 
@@ -227,7 +227,7 @@ impl Stage {
         std::mem::take(&mut self.log)
     }
 
-    /// How many were told to leave since they had come to this limit.
+    /// How many were ordered to drain since they had reached this limit.
     fn left_at(&self, key: Option<&str>) -> usize {
         self.count_events(|event| matches!(event, Event::WorkerDraining { limit, .. } if *limit == key))
     }
@@ -298,10 +298,10 @@ fn starts_that_come_to_nothing() {
     };
     let mut only_bad = Stage::new("[GearmanManager]\n");
     only_bad.input(scan(&[("a", 1)])).input(refused("a"));
-    let told = only_bad.take_actions().pop().unwrap();
+    let announced = only_bad.take_actions().pop().unwrap();
     assert!(
-        told.starts_with("announce Some(\"a: /w/a.so: it is a text file\\nno library in ./workers can be"),
-        "{told}"
+        announced.starts_with("announce Some(\"a: /w/a.so: it is a text file\\nno library in ./workers can be"),
+        "{announced}"
     );
     only_bad.input(scan(&[("a", 2)])).input(found("a", 2));
     assert_eq!(only_bad.take_actions(), ["probe a", "good a a-2", "start a"]);
@@ -404,7 +404,7 @@ fn a_stop_drains_waits_and_kills_what_is_left() {
         stage.leaves(id);
     }
     stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(30));
-    assert_eq!(stage.take_actions(), [""; 0], "a second signal does not start the clock anew");
+    assert_eq!(stage.take_actions(), [""; 0], "a second signal does not restart the clock");
     stage.later(Duration::from_secs(30));
     assert_eq!(stage.take_actions(), ["kill 4"]);
     stage.dies_in_job(4, 0);
@@ -465,27 +465,27 @@ fn at_most_sixteen_workers_connect_at_once() {
     assert_eq!(stage.started.len(), 17);
 }
 
-/// M3: later each time until one can be, and of those that were decided on together only one is told of.
+/// M3: later each time until one can be, and of those that were decided on together only one is reported.
 #[test]
 fn processes_that_cannot_be_started_are_tried_again_later_and_later() {
     let refused = |id| Input::SpawnFailed { worker: WorkerId(id), reason: "resource temporarily unavailable".into() };
     let mut stage = Stage::new("[GearmanManager]\ncount = 3\ndedicated_count = 0\n");
     stage.input(scan(&[("a", 1)])).input(found("a", 1));
     stage.take_actions();
-    let mut told = 0;
+    let mut reported = 0;
     for pause in [1, 2, 4, 8, 16, 30, 30] {
         for id in stage.ids() {
             stage.input(refused(id));
         }
-        told += 1;
-        assert_eq!(stage.count_events(|event| matches!(event, Event::SpawnFailed { .. })), told);
+        reported += 1;
+        assert_eq!(stage.count_events(|event| matches!(event, Event::SpawnFailed { .. })), reported);
         stage.later(Duration::from_secs(pause) - Duration::from_millis(1));
         // The caller that waits for the start learns in time that nothing is served yet, and why.
-        let told = stage.take_actions();
-        assert_eq!(told.len(), usize::from(pause == 16), "{pause} s: {told:?}");
+        let actions = stage.take_actions();
+        assert_eq!(actions.len(), usize::from(pause == 16), "{pause} s: {actions:?}");
         assert!(
-            told.iter().all(|told| told.contains("a is not served: no process could be started: resource")),
-            "{told:?}"
+            actions.iter().all(|action| action.contains("a is not served: no process could be started: resource")),
+            "{actions:?}"
         );
         stage.later(Duration::from_millis(1));
         assert_eq!(stage.take_actions(), ["start a"; 3]);

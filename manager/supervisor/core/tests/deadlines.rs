@@ -34,7 +34,7 @@ fn messages_are_read_before_a_worker_is_late() {
     assert_eq!(stage.workers_to_read(), [0; 0]);
     stage.stands_still(SECOND * 60);
     assert_eq!(stage.workers_to_read(), [1, 2]);
-    // What one of them has said is no news of the other.
+    // A message of one says nothing about the other.
     stage
         .message(1, WorkerMessage::Loaded)
         .message(1, WorkerMessage::ServerUp { server: 0 })
@@ -53,7 +53,7 @@ fn a_silent_worker_is_late_all_the_same() {
     assert_eq!(stage.workers_to_read(), [0; 0]);
 }
 
-/// Neither is it slow, so that others stand in for it; nor is the start told without it.
+/// Neither is it slow, so that others stand in for it; nor is the start announced without it.
 #[test]
 fn nothing_else_is_made_of_it_either() {
     let mut stage = making("start_timeout = 3");

@@ -11,7 +11,7 @@ fn reload(stage: &mut Stage, ini: &str) {
     stage.input(Input::Reload(Box::new(config)));
 }
 
-/// M21: a worker that was told to drain and then dies by itself died in its job, whatever the reason to drain was.
+/// M21: a worker that was ordered to drain and then dies by itself died in its job, whatever the reason to drain was.
 #[test]
 fn a_draining_worker_that_crashes_in_its_job_died_in_its_job() {
     const FAIL: &str = "[GearmanManager]\ncount = 1\ndedicated_count = 0\non_crash = fail\nworker_restart_splay = 0\n\

@@ -81,9 +81,9 @@ fn a_start_that_hangs_is_killed_at_its_deadline() {
     assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(3)));
     stage.take_actions();
     stage.later(Duration::from_secs(3));
-    let [kill, told] = stage.take_actions().try_into().unwrap();
+    let [kill, announced] = stage.take_actions().try_into().unwrap();
     assert_eq!(kill, "kill 1");
-    assert!(told.starts_with("announce Some(\"a is not served: not ready within start_timeout\\n"), "{told}");
+    assert!(announced.starts_with("announce Some(\"a is not served: not ready within start_timeout\\n"), "{announced}");
 }
 
 /// What is counted of the jobs of dead workers: once each, and not where the end says nothing about the job.
@@ -167,7 +167,9 @@ fn a_rejected_canary_reports_why_its_jobs_failed() {
     stage.input(scan(&[("a", 2)])).input(found("a", 2)).serves(2).counts(2, 5, 4);
     let reason = "4 of its first 5 jobs failed, the last with: no such table";
     assert_eq!(
-        stage.count_events(|event| matches!(event, Event::RolloutStopped { reason: told, .. } if told == reason)),
+        stage.count_events(
+            |event| matches!(event, Event::RolloutStopped { reason: reported, .. } if reported == reason)
+        ),
         1
     );
 }

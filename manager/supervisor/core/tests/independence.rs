@@ -197,7 +197,7 @@ fn what_shares_its_workers_with_a_slow_new_is_started_without_it() {
     stage.later(SECOND);
     assert_eq!(stage.starts("good"), 2);
     stage.serves(3).serves(4);
-    assert_eq!(stage.take_actions(), ["go 3", "go 4"], "the start is told when bad has come, or not in time");
+    assert_eq!(stage.take_actions(), ["go 3", "go 4"], "the start is announced when bad has come, or not in time");
     // One of them comes up after all: it takes the place of one that stands in.
     stage.serves(1);
     assert_eq!(stage.take_actions()[..2], ["go 1", "leave 3"]);

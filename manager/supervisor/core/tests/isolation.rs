@@ -32,7 +32,7 @@ impl Together {
         Self { stage, clashes, done: 0 }
     }
 
-    /// Every worker that was started does as its libraries let it, and the ones that were told to drain have exited.
+    /// Every worker that was started does as its libraries let it, and the ones that were ordered to drain have exited.
     /// Each function that was served before goes on being served at every moment.
     fn settle(&mut self) -> &mut Self {
         let served = self.served();
@@ -184,7 +184,7 @@ fn no_event_takes_a_served_function_out_of_service() {
         together.stage.later(Duration::from_secs(10_000));
         together.settle();
         assert_eq!(together.workers(), expected, "after a lifetime");
-        assert_eq!(together.reported("b"), 1, "said once");
+        assert_eq!(together.reported("b"), 1, "reported once");
     }
 }
 

@@ -258,7 +258,7 @@ fn with_on_crash_fail_the_job_fails_at_the_first_death() {
     assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1))]);
 }
 
-/// Nobody is told of a job that nobody can name, or that a stop cut short: its server decides.
+/// A job that nobody can name, or that a stop cut short, has no answer of ours: its server decides.
 #[test]
 fn what_is_requeued_without_counting() {
     let lost = |handle: &str| JobInHand {

@@ -181,7 +181,7 @@ fn warned(stage: &mut Stage) -> Vec<String> {
     warned
 }
 
-/// A section without a library is told once for as long as there is none, whatever is reloaded or deployed meanwhile;
+/// A section without a library is reported once for as long as there is none, whatever is reloaded or deployed meanwhile;
 /// never while the directories are being read, or where there is a file.
 #[test]
 fn a_section_without_a_library_is_warned_of_once_per_change() {
@@ -194,7 +194,7 @@ fn a_section_without_a_library_is_warned_of_once_per_change() {
     reads_again(&mut stage, "[GearmanManager]\n\n[a]\n[b]\n[c]\n");
     assert_eq!(warned(&mut stage), [""; 0], "the directories are being read");
     stage.input(scan(&[("a", 1)]));
-    assert_eq!(warned(&mut stage), ["gm.ini:5: c is named by section [c]"], "b was told, if on another line");
+    assert_eq!(warned(&mut stage), ["gm.ini:5: c is named by section [c]"], "b was reported, if on another line");
     stage.input(scan(&[("a", 1), ("b", 2), ("c", 3)]));
     let refused = Input::Probed { function: "b".into(), identity: identity(2), result: Err("is no library".into()) };
     stage.input(refused).input(found("c", 3));

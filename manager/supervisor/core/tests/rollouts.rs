@@ -77,7 +77,7 @@ fn a_canary_killed_from_outside_is_started_again_but_not_for_ever() {
     assert_eq!(stage.count_events(|event| matches!(event, Event::RolloutStopped { .. })), 1);
 }
 
-/// Every rollout that was told of comes to an end that is told of, and what is tried again is told again.
+/// Every rollout that was reported has an end that is reported, and what is tried again is reported again.
 #[test]
 fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
     let withdrawn = |stage: &Stage, hash: &str| {
@@ -112,7 +112,7 @@ fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
     stage.input(Input::Probed { function: "a".into(), identity: identity(6), result });
     assert_eq!(withdrawn(&stage, "a-3"), 2, "by rubbish");
     stage.later(Duration::from_secs(1));
-    assert_eq!((withdrawn(&stage, "a-3"), withdrawn(&stage, "a-2")), (2, 1), "said once");
+    assert_eq!((withdrawn(&stage, "a-3"), withdrawn(&stage, "a-2")), (2, 1), "reported once");
 }
 
 /// A deploy on the heels of another is an everyday thing: no warning, no error.

@@ -18,7 +18,7 @@ fn a_job_server_is_reported_down_once_and_up_once_however_many_workers_see_it() 
     assert_eq!((stage.count_events(up), stage.count_events(down)), (2, 1));
 }
 
-/// S15: said once, while it serves others; not of a server that is silent to all.
+/// S15: reported once, while it serves others; not of a server that is silent to all.
 #[test]
 fn a_job_server_unresponsive_to_some_workers_only_is_reported_once() {
     let mute = |event: &Event| matches!(event, Event::ServerUnresponsive { workers_connected: 3, .. });

@@ -76,7 +76,7 @@ fn one_that_hangs_among_many_that_are_slow_is_the_only_one_isolated() {
     assert_eq!(stage.isolated(), ["h"]);
 }
 
-/// Only the first time it comes so far: whatever is said again, or of no function, gives no more time.
+/// Only the first time it comes so far: a message that comes again, or names no function, gives no more time.
 #[test]
 fn forged_messages_extend_no_start() {
     let mut stage = many("start_timeout = 2\n");
@@ -95,8 +95,8 @@ fn a_strict_start_waits_for_many_that_are_slow() {
         stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 }).starts_each(1, &MANY[..7], HALF);
         stage
     };
-    let told = begin(0).start_line().unwrap_or_default();
-    assert!(told.contains("j is not served"), "{told}");
+    let line = begin(0).start_line().unwrap_or_default();
+    assert!(line.contains("j is not served"), "{line}");
     let mut stage = begin(1);
     assert_eq!(stage.start_line(), None);
     stage.starts_each(1, &MANY[7..], HALF).serves(1);
@@ -106,6 +106,6 @@ fn a_strict_start_waits_for_many_that_are_slow() {
     stage.comes_to(1, "h").later(HALF * 3);
     assert_eq!(stage.start_line(), None);
     stage.later(HALF).later(Duration::from_secs(1));
-    let told = stage.start_line().unwrap_or_default();
-    assert!(told.starts_with("fail 1: strict is set") && told.contains("h is not served: not ready"), "{told}");
+    let line = stage.start_line().unwrap_or_default();
+    assert!(line.starts_with("fail 1: strict is set") && line.contains("h is not served: not ready"), "{line}");
 }

@@ -13,7 +13,7 @@ pub(super) fn note(stage: &Stage, function: &str) -> Option<String> {
     views.find(|view| view.name == function).and_then(|view| view.note)
 }
 
-/// All functions came at the same time, and every worker is for all: only the worker's own words tell who it was.
+/// All functions came at the same time, and every worker is for all: only the worker's own message says which one it was.
 pub(super) fn good_and_bad() -> Stage {
     let mut stage = Stage::new("[GearmanManager]\ncount = 1\n");
     stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1));
@@ -63,7 +63,7 @@ fn what_failed_for_a_passing_reason_is_probed_again_ever_more_rarely() {
     assert_eq!(
         stage.count_events(|event| matches!(event, Event::LibraryRefused { again: Some(1.0), .. })),
         1,
-        "said once"
+        "reported once"
     );
     assert_eq!(stage.core.refused().count(), 1);
     // A change of the file is looked at at once, and the waits begin again.
@@ -98,7 +98,7 @@ fn nothing_is_probed_again_in_vain() {
 
 #[test]
 fn a_death_at_start_counts_against_the_function_being_started() {
-    for (message, end, expected, told) in [
+    for (message, end, expected, reported) in [
         (
             (|function| WorkerMessage::Making { function }) as fn(usize) -> WorkerMessage,
             ExitStatus::Exit(3),
@@ -132,7 +132,7 @@ fn a_death_at_start_counts_against_the_function_being_started() {
         assert_eq!(note(&stage, "bad").as_deref(), Some(expected));
         assert_eq!(note(&stage, "good").as_deref(), Some("its worker is starting"));
         let line = stage.events.iter().find(|event| matches!(event, Event::WorkerDied(_))).unwrap().line();
-        assert!(line.starts_with(told), "{line}");
+        assert!(line.starts_with(reported), "{line}");
         stage.serves(2).take_actions();
         stage.later(Duration::from_secs(1));
         assert_eq!(stage.take_actions(), ["start bad"], "{expected}: tried again, alone");
@@ -186,11 +186,11 @@ fn a_function_with_workers_of_its_own_that_fails_does_not_hold_up_the_start() {
         stage.serves(2);
         assert_eq!(stage.take_actions(), ["go 2"]);
         way(&mut stage);
-        let told = stage.take_actions().pop().unwrap();
-        assert!(told.starts_with("announce Some(\"bad is not served: "), "{told}");
+        let announced = stage.take_actions().pop().unwrap();
+        assert!(announced.starts_with("announce Some(\"bad is not served: "), "{announced}");
         assert!(
-            ["no database", "exited with code 3 in its new()", "125"].iter().any(|reason| told.contains(reason)),
-            "{told}"
+            ["no database", "exited with code 3 in its new()", "125"].iter().any(|reason| announced.contains(reason)),
+            "{announced}"
         );
     }
 }

@@ -3,7 +3,7 @@
 use super::starts::place_of;
 use super::*;
 
-/// M18: whatever does not come, the start is told in time, with every function that is not served and why.
+/// M18: whatever does not come, the start is announced in time, with every function that is not served and why.
 #[test]
 fn the_start_is_reported_in_time_and_names_what_is_not_served() {
     let timeout = Duration::from_secs(3);
@@ -30,8 +30,8 @@ fn the_start_is_reported_in_time_and_names_what_is_not_served() {
             let ini = format!("[GearmanManager]\nstart_timeout = 3\nstrict = {}\n{ini}", u8::from(strict));
             let mut stage = Stage::new(&ini);
             stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1));
-            let (begun, mut done, mut told) = (stage.now, 0, None);
-            while told.is_none() {
+            let (begun, mut done, mut announced) = (stage.now, 0, None);
+            while announced.is_none() {
                 while done < stage.started.len() {
                     done += 1;
                     match stage.started[done - 1].functions.iter().any(|(name, _)| name == "bad") {
@@ -39,17 +39,20 @@ fn the_start_is_reported_in_time_and_names_what_is_not_served() {
                         false => drop(stage.serves(done as u64)),
                     }
                 }
-                told =
+                announced =
                     stage.take_actions().into_iter().find(|did| did.starts_with("announce") || did.starts_with("fail"));
                 let due = stage.core.next_due(stage.now).unwrap_or(stage.now + timeout);
-                let step = if told.is_none() { due.saturating_sub(stage.now) } else { Duration::ZERO };
+                let step = if announced.is_none() { due.saturating_sub(stage.now) } else { Duration::ZERO };
                 stage.later(step);
                 assert!(stage.now - begun <= timeout + Duration::from_secs(1), "{ini}: too late");
             }
-            let told = told.unwrap();
-            assert!(told.starts_with(if strict { "fail 1: strict is set" } else { "announce Some" }), "{ini}: {told}");
-            assert!(told.contains(&format!("bad is not served: {message}")), "{ini}: {told}");
-            assert!(!told.contains("good"), "{ini}: {told}");
+            let announced = announced.unwrap();
+            assert!(
+                announced.starts_with(if strict { "fail 1: strict is set" } else { "announce Some" }),
+                "{ini}: {announced}"
+            );
+            assert!(announced.contains(&format!("bad is not served: {message}")), "{ini}: {announced}");
+            assert!(!announced.contains("good"), "{ini}: {announced}");
         }
     }
 }
@@ -59,18 +62,18 @@ fn the_start_is_reported_in_time_and_names_what_is_not_served() {
 fn what_is_not_known_in_time_is_named_and_comes_later() {
     let mut unread = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
     unread.later(Duration::from_secs(3)).later(Duration::from_secs(4));
-    let told = unread.take_actions().pop().unwrap();
-    assert!(told.contains("the worker directories are still being read"), "{told}");
+    let announced = unread.take_actions().pop().unwrap();
+    assert!(announced.contains("the worker directories are still being read"), "{announced}");
 
     let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
     stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("good", 1)).take_actions();
     stage.later(Duration::from_secs(2));
     assert_eq!(stage.take_actions(), ["start good"]);
     stage.serves(1);
-    assert_eq!(stage.take_actions(), ["go 1"], "not told before the other one is known");
+    assert_eq!(stage.take_actions(), ["go 1"], "not announced before the other one is known");
     stage.later(Duration::from_secs(3));
-    let told = stage.take_actions().pop().unwrap();
-    assert!(told.contains("bad is not served: its library is still being looked at"), "{told}");
+    let announced = stage.take_actions().pop().unwrap();
+    assert!(announced.contains("bad is not served: its library is still being looked at"), "{announced}");
     stage.input(found("bad", 1));
     assert!(stage.take_actions().contains(&"start bad".to_owned()));
 }

@@ -37,32 +37,32 @@ impl Drop for PrintedOnPanic {
 }
 
 /// A configuration to walk in.
-struct Scene {
+struct Fixture {
     ini: &'static str,
     /// Each function has one worker and no surge: no two may ever have a job.
     mutex: bool,
 }
 
-const SCENES: [Scene; 4] = [
-    Scene { ini: "count = 2\ndedicated_count = 1\n[b]\ndedicated_count = 3\n", mutex: false },
-    Scene { ini: "count = 0\ndedicated_count = 1\nrollout_surge = 0\nmax_worker_lifetime = 90\n", mutex: true },
-    Scene {
+const SCENES: [Fixture; 4] = [
+    Fixture { ini: "count = 2\ndedicated_count = 1\n[b]\ndedicated_count = 3\n", mutex: false },
+    Fixture { ini: "count = 0\ndedicated_count = 1\nrollout_surge = 0\nmax_worker_lifetime = 90\n", mutex: true },
+    Fixture {
         ini: "count = 0\ndedicated_count = 2\ntimeout = 10\ntimeout_grace = 5\n[a]\non_crash = fail\n",
         mutex: false,
     },
-    Scene { ini: "count = 3\ndedicated_count = 0\nbackoff_max = 3\n", mutex: false },
+    Fixture { ini: "count = 3\ndedicated_count = 0\nbackoff_max = 3\n", mutex: false },
 ];
 
 const FUNCTIONS: [&str; 2] = ["a", "b"];
 
 struct Walk {
     stage: Stage,
-    scene: &'static Scene,
+    fixture: &'static Fixture,
     random: fastrand::Rng,
     /// Of each function's file; 0 where there is none.
     files: [u64; 2],
     newest: u64,
-    /// Workers that were told to take jobs and are there.
+    /// Workers that were ordered to take jobs and are there.
     told_to_go: BTreeSet<WorkerId>,
     stopped: u32,
     /// Whether someone asks for rollbacks, too.
@@ -71,11 +71,11 @@ struct Walk {
 
 impl Walk {
     fn new(seed: u64) -> Self {
-        let scene = &SCENES[usize::try_from(seed % 4).unwrap()];
-        let stage = Stage::new(&format!("[GearmanManager]\n{}", scene.ini));
+        let fixture = &SCENES[usize::try_from(seed % 4).unwrap()];
+        let stage = Stage::new(&format!("[GearmanManager]\n{}", fixture.ini));
         let random = fastrand::Rng::with_seed(seed);
         let (told_to_go, stopped, rolls_back) = (BTreeSet::new(), 0, false);
-        let mut walk = Self { stage, scene, random, files: [1, 1], newest: 1, told_to_go, stopped, rolls_back };
+        let mut walk = Self { stage, fixture, random, files: [1, 1], newest: 1, told_to_go, stopped, rolls_back };
         walk.scan();
         FUNCTIONS.into_iter().for_each(|name| walk.input(found(name, 1)));
         // Before that a failure would be a failed start, which ends the manager.
@@ -110,7 +110,7 @@ impl Walk {
         }
         self.told_to_go.retain(|id| core.workers.contains_key(id));
         self.live_workers_are_bounded(&before, &shown);
-        if self.scene.mutex {
+        if self.fixture.mutex {
             for name in FUNCTIONS {
                 let at_work = self.told_to_go.iter().filter(|id| core.workers[id].serves(name));
                 let at_work = at_work.filter(|id| core.workers[id].retirement.runs != JobAllowance::None);
@@ -346,7 +346,7 @@ impl Walk {
         }
     }
 
-    /// The files are there, the workers do as they are told, and time passes.
+    /// The files are there, the workers follow their orders, and time passes.
     fn settle(&mut self) {
         self.newest += 1;
         self.files = [self.newest; 2];
