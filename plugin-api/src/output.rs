@@ -89,6 +89,9 @@ impl From<Cow<'_, [u8]>> for Output {
 /// whose error is [`Into<Failure>`] or a `Box<dyn Error + Send + Sync>`. `Kind` tells the two apart for the compiler;
 /// you never write it.
 ///
+/// Do not implement it for a type of your own, since its method is not part of the stable interface: implement
+/// `From<YourType> for Output`, or return a `Result`.
+///
 /// ```
 /// use gm_plugin_api::{Job, Log, function};
 ///
@@ -111,11 +114,13 @@ impl From<Cow<'_, [u8]>> for Output {
     note = "with the feature `json`, `Json(value)` takes any type that is `serde::Serialize`"
 )]
 pub trait Reply<Kind = Direct> {
+    // Not sealed by a supertrait: the compiler would name that in its errors, instead of the text above.
     /// The result as it is sent.
     ///
     /// # Errors
     ///
     /// Where the function failed, or its value cannot be written as bytes.
+    #[doc(hidden)]
     fn reply(self) -> JobResult;
 }
 
