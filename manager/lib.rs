@@ -16,6 +16,7 @@
 //! - [`config`], [`plan`]: what you asked for, and the workers that follow from it.
 //! - [`control`]: the socket between the manager and the commands.
 //! - [`logging`]: levels and log destinations.
+//! - [`crash`]: what is known of a worker that crashed.
 //! - [`scoreboard`], [`deny_list`]: memory that the manager and its workers share.
 //! - [`gearman`]: packets without IO, and thin connections over them.
 //! - [`system`]: everything that is a system call with a twist.
@@ -30,6 +31,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod control;
+pub(crate) mod crash;
 pub(crate) mod deny_list;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
