@@ -16,6 +16,7 @@ pub(crate) mod guardian;
 pub(crate) mod job_disposition;
 pub(crate) mod job_failures;
 mod manager;
+pub(crate) mod out_of_memory;
 pub(crate) mod poison_jobs;
 pub(crate) mod reconcile;
 pub(crate) mod requeue;

@@ -143,8 +143,18 @@ impl Manager {
         let (server, cut_another) = (usize::try_from(number).ok(), number.is_multiple_of(7));
         let is_counted = number.is_multiple_of(11);
         let [jobs, peak_kib, completed] = [number; 3];
-        let exit_report =
-            ExitReport { pid: 100, end, server, exit_cause, cut_another, jobs, is_counted, peak_kib, completed };
+        let exit_report = ExitReport {
+            pid: 100,
+            end,
+            server,
+            exit_cause,
+            cut_another,
+            jobs,
+            is_counted,
+            peak_kib,
+            out_of_memory: None,
+            completed,
+        };
         self.handle(Input::Ended { worker, exit_report });
     }
 

@@ -17,6 +17,7 @@ mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use super::core::{Action, Input};
 use super::event::Event;
 use super::guardian::Guardian;
+use super::out_of_memory::OutOfMemoryWatch;
 use super::reconcile::WorkerId;
 use super::requeue::Requeues;
 use crate::config::Config;
@@ -85,6 +87,7 @@ pub(crate) struct Effects {
     probes: Probes,
     guardian: Guardian,
     requeues: Requeues,
+    out_of_memory: OutOfMemoryWatch,
     /// Jobs that no worker may run again.
     denied: DenyList,
     /// Connections of dead workers whose jobs the core has not decided about yet.
@@ -159,6 +162,7 @@ impl Effects {
             probes: Probes::default(),
             guardian,
             requeues: Requeues::default(),
+            out_of_memory: OutOfMemoryWatch::new(Path::new("/")),
             denied: DenyList::new()?,
             orphaned: BTreeMap::new(),
             past: BTreeMap::new(),
@@ -232,6 +236,11 @@ impl Effects {
         if let Err(error) = self.store.records.save() {
             self.report_error(format!("what is known of versions cannot be written: {}", reason(&error)));
         }
+    }
+
+    /// Workers that are killed from now on have nothing to do with what the kernel has killed before.
+    pub(crate) fn look_at_memory(&mut self) {
+        self.out_of_memory.look();
     }
 
     /// When [`Effects::tick`] is due.

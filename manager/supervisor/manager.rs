@@ -220,6 +220,7 @@ impl Manager {
         if is_due(self.rescan) {
             self.rescan_later();
             self.effects.logger.retry();
+            self.effects.look_at_memory();
             self.keep_places();
             self.input(Input::Rescan);
         }

@@ -7,6 +7,7 @@
 //! - [`manager::Manager`]: gm-native, in a directory of its own, with its event stream.
 //! - [`plugins`]: libraries for the manager, built when they are first needed.
 //! - [`scripted_worker::ScriptedWorker`], [`scripted_server::ScriptedServer`]: a worker and a job server that the test plays.
+//! - [`cgroup::Cgroup`]: a control group whose memory is limited.
 //! - [`machine::fresh`]: a machine on which no manager has run before.
 //! - [`wait::wait_for`]: the only way to wait. Tests do not sleep.
 //!
@@ -18,6 +19,7 @@
 
 pub mod build;
 pub mod callers;
+pub mod cgroup;
 pub mod child_guard;
 pub mod events;
 pub mod gearmand;

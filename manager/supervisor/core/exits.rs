@@ -298,6 +298,7 @@ fn death_event(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob
         generation: worker.generation,
         jobs: exit_report.jobs,
         peak_mib: exit_report.peak_kib / 1024,
+        out_of_memory: exit_report.out_of_memory.clone(),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::supervisor::event::Event;
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_disposition::JobKey;
 use crate::supervisor::job_failures::FailureReading;
+use crate::supervisor::out_of_memory::OutOfMemory;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::reap::ExitStatus;
 use crate::worker::messages::WorkerMessage;
@@ -179,6 +180,8 @@ pub(crate) struct ExitReport {
     pub is_counted: bool,
     /// The most memory it had, in KiB.
     pub peak_kib: u64,
+    /// It got no more memory, as far as that is known.
+    pub out_of_memory: Option<OutOfMemory>,
     /// Jobs with a result of the lost job's function, over all workers there ever were.
     pub completed: u64,
 }

@@ -16,6 +16,7 @@ use crate::plugins::name::FunctionName;
 use crate::supervisor::event::{Event, OverdueJob, seconds, several};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_disposition::{JobDisposition, JobKey, Point, disposition};
+use crate::supervisor::out_of_memory::OutOfMemory;
 use crate::supervisor::poison_jobs::PoisonJobKey;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
@@ -249,7 +250,7 @@ impl Core {
             (false, _) if matches!(exit_report.exit_cause, ExitCause::Answering(_)) => {
                 format!("worker {} after this job had run for {ran:.3} s, before its answer was sent", how(exit_report))
             }
-            (false, _) => format!("worker {end} in this job after {ran:.3} s"),
+            (false, _) => format!("worker {} in this job after {ran:.3} s", how(exit_report)),
         };
         if deaths > 1 { format!("{cause}; {deaths} workers were lost in this job") } else { cause }
     }
@@ -265,7 +266,9 @@ pub(super) fn how(exit_report: &ExitReport) -> String {
             "exited, since one of its last jobs had closed, replaced or shut down its connection to the job server,"
                 .into()
         }
-        _ => exit_report.end.to_string(),
+        (end, _) => {
+            format!("{end}{}", exit_report.out_of_memory.as_ref().map_or("", OutOfMemory::clause))
+        }
     }
 }
 

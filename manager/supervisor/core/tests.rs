@@ -74,7 +74,19 @@ fn found(name: &str, ino: u64) -> Input {
 
 fn exit_report(end: ExitStatus, exit_cause: ExitCause, jobs: u64) -> ExitReport {
     let (server, is_counted, completed) = (Some(0), false, jobs);
-    ExitReport { pid: 100, end, server, exit_cause, cut_another: false, jobs, is_counted, peak_kib: 2048, completed }
+    let (cut_another, out_of_memory) = (false, None);
+    ExitReport {
+        pid: 100,
+        end,
+        server,
+        exit_cause,
+        cut_another,
+        jobs,
+        is_counted,
+        peak_kib: 2048,
+        out_of_memory,
+        completed,
+    }
 }
 
 const KILLED: ExitStatus = ExitStatus::Signal(9);

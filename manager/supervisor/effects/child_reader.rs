@@ -11,6 +11,7 @@ use super::Effects;
 use super::children::{ChildKind, ManagedChild};
 use crate::logging::{Level, Logger, escape};
 use crate::supervisor::child_output::{ChildOutput, LeftoverOutput, PipeState};
+use crate::supervisor::out_of_memory::LastWords;
 use crate::system::channel::ChannelRead;
 use crate::system::child_poller::{ChildFd, ChildId};
 use crate::system::clock;
@@ -49,12 +50,17 @@ pub(super) struct OutputLogger {
     level: Level,
     pid: u32,
     name: String,
+    child_fd: ChildFd,
+    /// What it has printed to its standard error last.
+    last_words: LastWords,
 }
 
 impl OutputLogger {
     pub(super) fn of(child: &mut ManagedChild, child_fd: ChildFd) -> Self {
+        let mut last_words = LastWords::default();
         let what = match &mut child.kind {
             ChildKind::Worker(worker) => {
+                last_words = worker.last_words;
                 worker.output_label(clock::now()).map_or_else(String::new, |name| format!("{name}: "))
             }
             ChildKind::Probe(probe) => format!("{} (probe): ", probe.function()),
@@ -62,10 +68,14 @@ impl OutputLogger {
         };
         let (level, stream) =
             if child_fd == ChildFd::Out { (Level::Worker, "stdout") } else { (Level::Warn, "stderr") };
-        Self { level, pid: child.pid.as_raw().cast_unsigned(), name: format!("{what}{stream}") }
+        let pid = child.pid.as_raw().cast_unsigned();
+        Self { level, pid, name: format!("{what}{stream}"), child_fd, last_words }
     }
 
-    fn log(&self, logger: &mut Logger, line: &[u8]) {
+    fn log(&mut self, logger: &mut Logger, line: &[u8]) {
+        if self.child_fd == ChildFd::Err {
+            self.last_words.hear(line);
+        }
         if logger.enabled(self.level) {
             logger.line(self.level, self.pid, &format!("{}: {}", self.name, escape(line)));
         }
@@ -174,7 +184,7 @@ impl Effects {
 
     fn read_output(&mut self, id: ChildId, child_fd: ChildFd) -> PipeState {
         let Some(child) = self.children.get_mut(&id) else { return PipeState::End };
-        let output_logger = OutputLogger::of(child, child_fd);
+        let mut output_logger = OutputLogger::of(child, child_fd);
         let output = if child_fd == ChildFd::Out { &mut child.out } else { &mut child.err };
         let Some(open) = output else { return PipeState::End };
         let left = open.read(|line| output_logger.log(&mut self.logger, line));
@@ -182,6 +192,7 @@ impl Effects {
             self.poller.forget(open.fd());
             *output = None;
         }
+        child.has_printed(output_logger.last_words);
         left
     }
 
@@ -198,11 +209,13 @@ impl Effects {
         self.read_channel(id, LAST_MESSAGES, usize::MAX);
     }
 
-    /// What a child that is gone had printed: at once where it is little, else in later turns.
-    pub(super) fn read_leftover_output(&mut self, output_logger: OutputLogger, output: ChildOutput) {
+    /// What a child that is gone had printed: at once where it is little, else in later turns. Returns its last words.
+    pub(super) fn read_leftover_output(&mut self, mut output_logger: OutputLogger, output: ChildOutput) -> LastWords {
         let mut words = LeftoverOutput::new(output);
-        if !words.read(|line| output_logger.log(&mut self.logger, line)) {
-            return;
+        let is_more = words.read(|line| output_logger.log(&mut self.logger, line));
+        let last_words = output_logger.last_words;
+        if !is_more {
+            return last_words;
         }
         if self.child_reader.leftover.len() < MAX_LEFTOVER {
             self.child_reader.leftover.push_back((output_logger, words));
@@ -210,11 +223,12 @@ impl Effects {
             let text = b"...(the rest is lost: too many processes that had printed much ended at once)";
             output_logger.log(&mut self.logger, text);
         }
+        last_words
     }
 
     /// Some of what the dead have left; false where that was all.
     pub(crate) fn read_exited(&mut self) -> bool {
-        let Some((output_logger, mut words)) = self.child_reader.leftover.pop_front() else { return false };
+        let Some((mut output_logger, mut words)) = self.child_reader.leftover.pop_front() else { return false };
         if words.read(|line| output_logger.log(&mut self.logger, line)) {
             self.child_reader.leftover.push_back((output_logger, words));
         }

@@ -15,6 +15,7 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use crate::scoreboard::ScoreboardView;
 use crate::supervisor::child_output::ChildOutput;
+use crate::supervisor::out_of_memory::LastWords;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::channel::{self, Channel};
 use crate::system::child_poller::{ChildFd, ChildId, output_pipe};
@@ -56,6 +57,11 @@ pub(super) struct WorkerHandle {
     pub ran: Vec<u64>,
     /// How many more lines are logged about forked processes that return from its plugins.
     pub forks: LogRateLimit,
+    /// The manager has killed it.
+    pub is_killed: bool,
+    /// `max_memory_hard`, in bytes.
+    pub max_memory_hard: Option<u64>,
+    pub last_words: LastWords,
 }
 
 /// Copies of a worker's job-server sockets, by the connection's number: which of its servers, and the socket.
@@ -91,6 +97,13 @@ impl ManagedChild {
 }
 
 impl ManagedChild {
+    /// What a worker has printed to its standard error last.
+    pub(super) fn has_printed(&mut self, last_words: LastWords) {
+        if let ChildKind::Worker(worker) = &mut self.kind {
+            worker.last_words = last_words;
+        }
+    }
+
     /// What one of its descriptors is; `None` once the child is gone.
     pub(super) fn fd(&self, child_fd: ChildFd) -> Option<BorrowedFd<'_>> {
         match child_fd {
@@ -127,6 +140,7 @@ impl Effects {
         };
         let pid = self.program.spawn(child)?;
         self.guardian.guard(pid, kind.orphan_grace());
+        self.out_of_memory.starts(pid.as_raw());
         let (out, err) = (Some(ChildOutput::new(out)), Some(ChildOutput::new(err)));
         if !matches!(kind, ChildKind::Worker(_)) {
             self.short_lived.insert(id);
@@ -143,7 +157,10 @@ impl Effects {
 
     /// Kills a child and whatever it started in its process group. To be called before it was reaped.
     pub(super) fn kill(&mut self, id: ChildId) {
-        if let Some(child) = self.children.get(&id) {
+        if let Some(child) = self.children.get_mut(&id) {
+            if let ChildKind::Worker(worker) = &mut child.kind {
+                worker.is_killed = true;
+            }
             reap::signal(child.pid, Signal::SIGKILL);
         }
     }
@@ -223,7 +240,8 @@ impl Effects {
         for (child_fd, output) in [(ChildFd::Out, child.out.take()), (ChildFd::Err, child.err.take())] {
             if let Some(output) = output {
                 self.poller.forget(output.fd());
-                self.read_leftover_output(OutputLogger::of(&mut child, child_fd), output);
+                let last_words = self.read_leftover_output(OutputLogger::of(&mut child, child_fd), output);
+                child.has_printed(last_words);
             }
         }
         match child.kind {

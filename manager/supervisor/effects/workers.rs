@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use gm_plugin_api::abi::level;
+use nix::libc;
 use nix::sys::signal::Signal;
 
 use super::Effects;
@@ -19,12 +20,13 @@ use crate::scoreboard::{self, WorkerActivity};
 use crate::supervisor::catalog::CheckedVersion;
 use crate::supervisor::core::{ExitReport, Input, JobReply, ScoreboardReading, WorkerStart};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
+use crate::supervisor::out_of_memory::OutOfMemory;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::child_poller::ChildId;
 use crate::system::clock;
 use crate::system::errors::reason;
 use crate::system::limits::{self, explained};
-use crate::system::reap::{self, Reaped};
+use crate::system::reap::{self, ExitStatus, Reaped};
 use crate::system::spawn::file_holding;
 use crate::worker::ROLE;
 use crate::worker::messages::{
@@ -57,6 +59,8 @@ impl Effects {
         let denied = self.denied.share()?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| key(name, version)).collect();
+        let max_memory_hard =
+            self.config.least(start.functions.iter().map(|(name, _)| name.as_str()), Config::max_memory_hard);
         let worker = WorkerHandle {
             id: start.worker,
             scoreboard,
@@ -66,6 +70,9 @@ impl Effects {
             starts: None,
             ran: Vec::new(),
             forks: Default::default(),
+            is_killed: false,
+            max_memory_hard,
+            last_words: Default::default(),
         };
         let (child, pid) = self.spawn(ROLE, vec![scoreboard_fd, worker_config, denied], ChildKind::Worker(worker))?;
         self.workers.insert(start.worker, child);
@@ -253,6 +260,7 @@ impl Effects {
         let function = worker.functions.get(function).filter(|_| known).cloned();
         let completed = function.map_or(0, |function| self.counters(&function).completed);
         let is_counted = seen.activity == WorkerActivity::AnswerPending;
+        let out_of_memory = self.out_of_memory(&worker, reaped);
         self.orphaned.insert(worker.id, worker.copies);
         let cut_another = match &exit_cause {
             ExitCause::InJob(_) | ExitCause::Answering(_) => seen.sending_elsewhere,
@@ -261,10 +269,31 @@ impl Effects {
             ExitCause::Drained | ExitCause::Unknown => false,
         };
         let Reaped { pid, end, peak_kib, .. } = *reaped;
-        let exit_report =
-            ExitReport { pid, end, server, exit_cause, cut_another, jobs, is_counted, peak_kib, completed };
+        let exit_report = ExitReport {
+            pid,
+            end,
+            server,
+            exit_cause,
+            cut_another,
+            jobs,
+            is_counted,
+            peak_kib,
+            out_of_memory,
+            completed,
+        };
         self.inputs.push_back(Input::Ended { worker: worker.id, exit_report });
         self.remove_condemned();
+    }
+
+    /// Whether a worker ended because it got no more memory, as far as that is known.
+    fn out_of_memory(&mut self, worker: &WorkerHandle, reaped: &Reaped) -> Option<OutOfMemory> {
+        match reaped.end {
+            ExitStatus::Signal(libc::SIGKILL) if !worker.is_killed => self.out_of_memory.killed(reaped.pid),
+            ExitStatus::Signal(libc::SIGABRT) if worker.last_words.is_failed_allocation() => {
+                Some(OutOfMemory::failed_allocation(worker.max_memory_hard))
+            }
+            _ => None,
+        }
     }
 
     /// A dead worker's connections end, so that its job goes to another at once; or after the answer to its caller.

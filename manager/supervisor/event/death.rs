@@ -7,6 +7,7 @@ use super::several;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::job_disposition::JobDisposition;
+use crate::supervisor::out_of_memory::OutOfMemory;
 
 /// A worker that died.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,6 +32,9 @@ pub(crate) struct Death {
     pub jobs: u64,
     /// The most memory it had, in MiB.
     pub peak_mib: u64,
+    /// It got no more memory, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<OutOfMemory>,
 }
 
 /// What a worker was doing when it died.
@@ -129,7 +133,8 @@ impl Death {
     fn own_line(&self) -> String {
         let Self { pid, functions, end, generation, jobs, peak_mib, .. } = self;
         let version = self.version.as_ref().map_or(String::new(), |version| format!("version {version}, "));
-        let rest = format!("{version}generation {generation}, {jobs} jobs before, peak {peak_mib} MiB");
+        let limit = self.out_of_memory.as_ref().map(OutOfMemory::limit_clause).unwrap_or_default();
+        let rest = format!("{version}generation {generation}, {jobs} jobs before, peak {peak_mib} MiB{limit}");
         match &self.at {
             DeathAt::Job { function, handle, unique, seconds, timed_out, .. } => {
                 let job = job_name(handle, unique);
