@@ -12,11 +12,11 @@
 //! - [`supervisor`]: the manager's loop: a pure core that decides, and effects that act.
 //! - [`worker`]: the child that loads libraries and runs jobs.
 //! - [`jobserver`]: the embedded job server, for development and tests.
+//! - [`crash`]: what is known of a worker that crashed: its report, and the jobs in quarantine.
 //! - [`plugins`]: a file in worker_dir becomes a checked version in the store.
 //! - [`config`], [`plan`]: what you asked for, and the workers that follow from it.
 //! - [`control`]: the socket between the manager and the commands.
 //! - [`logging`]: levels and log destinations.
-//! - [`crash`]: what is known of a worker that crashed.
 //! - [`scoreboard`], [`deny_list`]: memory that the manager and its workers share.
 //! - [`gearman`]: packets without IO, and thin connections over them.
 //! - [`system`]: everything that is a system call with a twist.
