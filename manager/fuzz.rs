@@ -120,7 +120,7 @@ thread_local! {
 
 /// Of a worker with two functions.
 fn board() -> (std::fs::File, ScoreboardView) {
-    let (fd, view): (OwnedFd, _) = create(2).unwrap();
+    let (fd, view): (OwnedFd, _) = create(2, 0).unwrap();
     (fd.into(), view)
 }
 

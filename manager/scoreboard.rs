@@ -16,6 +16,7 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use crate::system::crash_area::{self, CrashArea};
 use crate::system::shared_memory::{Access, Seal, Shareable, SharedMapping};
 
 use last_failure::FailureSlot;
@@ -130,13 +131,24 @@ unsafe impl Shareable for FailureSlot {}
 /// only once a job has failed.
 type ScoreboardMapping = SharedMapping<ScoreboardHeader, FunctionBlock, FailureSlot>;
 
-/// Creates a scoreboard for this many functions: the descriptor for the worker, the view for the manager.
+/// Creates a scoreboard for this many functions: the descriptor for the worker, the view for the manager. A crash area
+/// with room for workloads of up to `workload_max` bytes lies behind it.
 ///
 /// # Errors
 /// The system's, out of descriptors or memory.
-pub(crate) fn create(functions: usize) -> io::Result<(OwnedFd, ScoreboardView)> {
-    let (fd, mapping) = SharedMapping::create(c"gm-native-scoreboard", functions, Access::Read, Seal::Size)?;
-    Ok((fd, ScoreboardView(mapping)))
+pub(crate) fn create(functions: usize, workload_max: usize) -> io::Result<(OwnedFd, ScoreboardView)> {
+    let rest = crash_area::size(workload_max)?;
+    let (name, access) = (c"gm-native-scoreboard", Access::Read);
+    let (fd, mapping) = SharedMapping::create_with_rest(name, functions, access, Seal::Size, rest)?;
+    Ok((fd, ScoreboardView { mapping, workload_max }))
+}
+
+/// Maps the crash area of an inherited scoreboard, which was created with the same numbers.
+///
+/// # Errors
+/// The system's, or one where `fd` is too small.
+pub(crate) fn map_crash_area(fd: &OwnedFd, functions: usize, workload_max: usize) -> io::Result<CrashArea> {
+    CrashArea::map(fd, ScoreboardMapping::rest_at(functions)?, workload_max)
 }
 
 /// The worker's side: the only honest writer. A job costs it a few stores and no system call.
@@ -330,7 +342,11 @@ fn load_bytes(words: &[AtomicU64], length: u32) -> Option<Vec<u8>> {
 }
 
 /// The manager's side: reads only, and believes nothing.
-pub(crate) struct ScoreboardView(ScoreboardMapping);
+pub(crate) struct ScoreboardView {
+    mapping: ScoreboardMapping,
+    /// The longest workload for which the crash area has room.
+    workload_max: usize,
+}
 
 /// What the scoreboard held at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -382,7 +398,7 @@ pub(crate) struct Counters {
 impl ScoreboardView {
     /// Takes a snapshot. A job is reported only if its words were not being written meanwhile.
     pub(crate) fn read(&self) -> Snapshot {
-        let header = self.0.header();
+        let header = self.mapping.header();
         let no_worker_writes =
             |word| !WorkerActivity::is_word(word) || header.unlisted_senders.load(Acquire) > MOST_SENDING;
         for _ in 0..8 {
@@ -406,7 +422,7 @@ impl ScoreboardView {
 
     fn job(&self, header: &ScoreboardHeader) -> Option<ScoreboardJob> {
         let function = header.function.load(Relaxed) as usize;
-        (function < self.0.items().len()).then(|| ScoreboardJob {
+        (function < self.mapping.items().len()).then(|| ScoreboardJob {
             function,
             number: header.job.load(Relaxed),
             connection: header.connection.load(Relaxed),
@@ -418,7 +434,7 @@ impl ScoreboardView {
 
     /// The counters of one of the worker's functions; zeros if the scoreboard was overwritten.
     pub(crate) fn counters(&self, function: usize) -> Counters {
-        let block = self.0.items().get(function).filter(|_| !self.read().overwritten);
+        let block = self.mapping.items().get(function).filter(|_| !self.read().overwritten);
         block.map_or_else(Counters::default, |block| Counters {
             completed: block.completed.load(Relaxed),
             failed: block.failed.load(Relaxed),
@@ -430,14 +446,27 @@ impl ScoreboardView {
 
     /// The job in hand, or the last one: its function, and when it started.
     pub(crate) fn last_job(&self) -> Option<(usize, Duration)> {
-        let job = self.job(self.0.header()).filter(|job| job.number > 0)?;
+        let job = self.job(self.mapping.header()).filter(|job| job.number > 0)?;
         Some((job.function, Duration::from_nanos(job.started_ns)))
     }
 
     /// The last failure of one of the worker's functions. Where no job has failed the slot is not looked at, since that
     /// would make the kernel provide its page.
     pub(crate) fn last_failure(&self, function: usize) -> Option<LastFailure> {
-        (self.counters(function).failed > 0).then(|| self.0.details().get(function)?.load()).flatten()
+        (self.counters(function).failed > 0).then(|| self.mapping.details().get(function)?.load()).flatten()
+    }
+}
+
+impl ScoreboardView {
+    /// A copy of the crash area, of a worker that is gone; `None` if it saved nothing. What the loop reads meanwhile does
+    /// not contain the area, so it is mapped for this.
+    ///
+    /// # Errors
+    /// The system's: out of descriptors or memory.
+    pub(crate) fn copy_crash_area(mut self) -> io::Result<Option<OwnedFd>> {
+        let area = self.mapping.map_rest(crash_area::size(self.workload_max)?)?;
+        // SAFETY: it was mapped just now, with room for such a workload, until `self` is dropped.
+        unsafe { crash_area::copy(area, self.workload_max) }
     }
 }
 

@@ -7,8 +7,9 @@ pub(crate) mod channel;
 pub(crate) mod child_poller;
 pub(crate) mod child_table;
 pub(crate) mod clock;
-#[allow(dead_code)] // Its writer follows.
 pub(crate) mod crash_area;
+pub(crate) mod crash_handler;
+pub(crate) mod crash_request;
 pub(crate) mod daemonize;
 pub(crate) mod directory;
 pub(crate) mod errors;

@@ -41,12 +41,12 @@ use std::sync::Arc;
 
 use crate::deny_list::DeniedJobs;
 use crate::plugins::loader::LoadedSiblings;
-use crate::scoreboard::ScoreboardWriter;
+use crate::scoreboard::{self, ScoreboardWriter};
 use crate::system::channel::Channel;
 use crate::system::errors::reason;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
-use crate::system::{clock, exit, fork, handlers, memory, orphan_output};
+use crate::system::{clock, crash_handler, exit, fork, handlers, memory, orphan_output};
 use manager_link::ManagerLink;
 use messages::{WorkerConfig, WorkerMessage};
 use plugin::LoadedFunction;
@@ -110,10 +110,14 @@ fn prepare_process(
     if let Some(most) = config.limits.max_memory_hard {
         memory::limit(most)?;
     }
-    let scoreboard = ScoreboardWriter::map(scoreboard, config.functions.len())?;
+    let functions = config.functions.len();
+    let workload_max = usize::try_from(config.limits.crash_workload_max).unwrap_or(usize::MAX);
+    let crash_area = scoreboard::map_crash_area(scoreboard, functions, workload_max)?;
+    let scoreboard = ScoreboardWriter::map(scoreboard, functions)?;
     let denied = DeniedJobs::map(denied)?;
     fork::watch(plugin_host::child_came_back)?;
     handlers::catch_broken_pipes()?;
+    crash_handler::install(crash_area)?;
     orphan_output::keep_open()?;
     let stop = StopSignal::install()?;
     stop.outlives(config.manager, config.limits.grace)?;

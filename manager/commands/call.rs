@@ -51,7 +51,7 @@ pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
     let repeat = order.repeat;
     let ran = Program::open().and_then(|program| {
         let runtime = runtime()?;
-        let (scoreboard_fd, scoreboard) = scoreboard::create(1)?;
+        let (scoreboard_fd, scoreboard) = scoreboard::create(1, 0)?;
         let order = file_holding(&messages::encode(&order))?;
         let extra = vec![scoreboard_fd, order, file_holding(&workload)?, stdout()?];
         runtime.block_on(run_child(&program, extra)).map(|ended| (ended, scoreboard))

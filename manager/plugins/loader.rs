@@ -26,7 +26,10 @@ use nix::libc;
 
 use super::content_hash::ContentHash;
 use super::siblings::Sibling;
+use crate::system::crash_handler::Dispositions;
 use crate::system::fork;
+
+mod go;
 
 /// Why a library cannot be used: one sentence each, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -254,14 +257,19 @@ pub struct Loaded {
 
 /// Loads a library and finds the function behind `symbol`: the configured prefix followed by the function's name.
 ///
-/// Runs the library's constructors on this thread, which may take any time.
+/// Runs the library's constructors on this thread, which may take any time. What they set for the signals of crashes is
+/// undone, unless there is a Go library.
 ///
 /// # Errors
 ///
 /// See [`LoadError`]. The library stays loaded even then.
 pub fn load(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
+    let before = Dispositions::current();
     let loaded = load_here(path, symbol);
     fork::exit_if_child();
+    if !go::is_loaded() {
+        before.restore();
+    }
     loaded
 }
 

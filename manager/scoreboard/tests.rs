@@ -17,7 +17,7 @@ fn quiet(activity: WorkerActivity) -> Snapshot {
 /// Half an answer on one connection says nothing about the job of another, which may be answered for.
 #[test]
 fn half_a_packet_is_that_of_its_connection() {
-    let (fd, view) = create(2).unwrap();
+    let (fd, view) = create(2, 0).unwrap();
     let scoreboard = Arc::new(ScoreboardWriter::map(&fd, 2).unwrap());
     let senders = || (view.read().sending, view.read().sending_elsewhere);
     let other = scoreboard.sending(9);
@@ -40,7 +40,7 @@ fn half_a_packet_is_that_of_its_connection() {
 
 #[test]
 fn the_manager_sees_the_job_in_hand_and_what_was_done() {
-    let (fd, view) = create(2).unwrap();
+    let (fd, view) = create(2, 0).unwrap();
     let scoreboard = Arc::new(ScoreboardWriter::map(&fd, 2).unwrap());
     assert_eq!(view.read(), quiet(WorkerActivity::Starting));
     scoreboard.begin(&job(b"H:host:12"));
@@ -71,7 +71,7 @@ fn the_manager_sees_the_job_in_hand_and_what_was_done() {
 
 #[test]
 fn the_last_failure_of_a_function_comes_with_the_count() {
-    let (fd, view) = create(2).unwrap();
+    let (fd, view) = create(2, 0).unwrap();
     let scoreboard = ScoreboardWriter::map(&fd, 2).unwrap();
     let failed = JobEnd { function: 1, succeeded: false, bytes_in: 3, bytes_out: 0, run_ns: 9000 };
     assert_eq!(view.last_failure(1), None);
@@ -87,7 +87,7 @@ fn the_last_failure_of_a_function_comes_with_the_count() {
 
 #[test]
 fn an_overwritten_scoreboard_is_noticed_on_both_sides() {
-    let (fd, view) = create(2).unwrap();
+    let (fd, view) = create(2, 0).unwrap();
     let scoreboard = Arc::new(ScoreboardWriter::map(&fd, 2).unwrap());
     scoreboard.begin(&job(b"H:host:12"));
     drop(scoreboard.sending(3));
@@ -108,7 +108,7 @@ fn an_overwritten_scoreboard_is_noticed_on_both_sides() {
 
 #[test]
 fn a_handle_that_does_not_fit_is_unknown_rather_than_cut() {
-    let (fd, view) = create(2).unwrap();
+    let (fd, view) = create(2, 0).unwrap();
     let scoreboard = ScoreboardWriter::map(&fd, 2).unwrap();
     scoreboard.begin(&job(&[b'h'; 256]));
     assert_eq!(view.read().job.unwrap().handle.unwrap().len(), 256);
@@ -118,7 +118,7 @@ fn a_handle_that_does_not_fit_is_unknown_rather_than_cut() {
 
 #[test]
 fn a_scoreboard_of_random_bytes_is_read_without_harm() {
-    let (fd, view) = create(3).unwrap();
+    let (fd, view) = create(3, 0).unwrap();
     let file = std::fs::File::from(fd);
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..2000 {
@@ -133,7 +133,7 @@ fn a_scoreboard_of_random_bytes_is_read_without_harm() {
 
 #[test]
 fn its_size_is_sealed() {
-    let (fd, _view) = create(1).unwrap();
+    let (fd, _view) = create(1, 0).unwrap();
     assert!(nix::unistd::ftruncate(&fd, 0).is_err());
     assert!(nix::unistd::ftruncate(&fd, 1 << 20).is_err());
 }

@@ -92,6 +92,8 @@ pub(crate) struct Effects {
     denied: DenyList,
     /// Connections of dead workers whose jobs the core has not decided about yet.
     orphaned: BTreeMap<WorkerId, SocketCopies>,
+    /// What dead workers have saved of their crash, until the core has decided about them.
+    snapshots: BTreeMap<WorkerId, OwnedFd>,
     /// Counters of workers that are gone, by function.
     past: BTreeMap<FunctionName, RetiredCounts>,
     /// Orphaned processes that the manager has adopted.
@@ -165,6 +167,7 @@ impl Effects {
             out_of_memory: OutOfMemoryWatch::new(Path::new("/")),
             denied: DenyList::new()?,
             orphaned: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
             past: BTreeMap::new(),
             adopted: 0,
             buffer: vec![0; crate::system::channel::MAX_MESSAGE],
@@ -189,7 +192,7 @@ impl Effects {
             Action::Addresses(id, server, addresses) => {
                 self.command(id, &crate::worker::messages::Command::Addresses { server, addresses });
             }
-            Action::Terminate(id) => self.terminate_worker(id),
+            Action::TerminateOverdue(id) => self.terminate_overdue(id),
             Action::Kill(id) => self.kill_worker(id),
             Action::Release { worker, answer } => self.release(worker, answer),
             Action::Deny { server, job, reason } => {

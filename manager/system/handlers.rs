@@ -5,12 +5,15 @@ use std::io;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use nix::libc::{self, c_int};
+use nix::libc::{self, c_int, c_void, siginfo_t};
 
 use super::fork;
 
 /// A handler. It must be async-signal-safe, and call [`is_childs`] first.
 pub(crate) type Handler = extern "C" fn(c_int);
+
+/// A handler that also gets what the kernel knows of the signal, and the `ucontext_t` of the interrupted thread.
+pub(crate) type ContextHandler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
 /// One more than the highest signal there is.
 const SIGNALS: usize = 65;
@@ -18,21 +21,47 @@ const SIGNALS: usize = 65;
 /// The handlers set here, by signal; 0 means none.
 static SET: [AtomicUsize; SIGNALS] = [const { AtomicUsize::new(0) }; SIGNALS];
 
+/// The real-time signal with which the manager asks what a worker's thread is doing. All handlers set here put it off:
+/// what it interrupts is then the plugin, not another handler.
+pub(crate) fn request_signal() -> c_int {
+    libc::SIGRTMIN() + 4
+}
+
 /// Sets a handler for this process, but not for its forked children.
 ///
 /// # Errors
 /// The system's: no such signal, or out of memory.
 pub(crate) fn set(signal: c_int, handler: Handler, flags: c_int) -> io::Result<()> {
+    set_address(signal, handler as *const () as usize, flags, |mask| {
+        // SAFETY: the mask is a valid one.
+        unsafe { libc::sigaddset(mask, request_signal()) };
+    })
+}
+
+/// As [`set`], on the thread's alternate stack where it has one, and with all other signals blocked.
+///
+/// # Errors
+/// See [`set`].
+pub(crate) fn set_with_context(signal: c_int, handler: ContextHandler, flags: c_int) -> io::Result<()> {
+    let flags = flags | libc::SA_SIGINFO | libc::SA_ONSTACK;
+    set_address(signal, handler as *const () as usize, flags, |mask| {
+        // SAFETY: the mask is a valid one.
+        unsafe { libc::sigfillset(mask) };
+    })
+}
+
+fn set_address(signal: c_int, address: usize, flags: c_int, block: impl Fn(&mut libc::sigset_t)) -> io::Result<()> {
     static REGISTERED: Once = Once::new();
     let mut registered = Ok(());
     REGISTERED.call_once(|| registered = fork::in_each_child(set_defaults));
     registered?;
-    let address = handler as *const () as usize;
-    // SAFETY: a zeroed sigaction is a valid one with an empty mask; the handler is async-signal-safe.
+    // SAFETY: a zeroed sigaction is a valid one with an empty mask; the handler is async-signal-safe, and takes the
+    // arguments that the flags ask for.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = address;
         action.sa_flags = flags;
+        block(&mut action.sa_mask);
         if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -61,7 +90,8 @@ fn current(signal: c_int) -> Option<usize> {
     }
 }
 
-fn set_default(signal: c_int) {
+/// Gives a signal its default action. Async-signal-safe.
+pub(crate) fn set_default(signal: c_int) {
     // SAFETY: the default needs no handler; signal(2) is async-signal-safe.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
+use nix::sys::mman::{MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mremap, munmap};
 
 /// The smallest page size: what a mapping is aligned to.
 const PAGE: usize = 4096;
@@ -80,8 +80,23 @@ impl<Header: Shareable, Item: Shareable, Detail: Shareable> SharedMapping<Header
     /// # Errors
     /// The system's: out of descriptors or memory.
     pub(crate) fn create(name: &CStr, items: usize, access: Access, seal: Seal) -> io::Result<(OwnedFd, Self)> {
+        Self::create_with_rest(name, items, access, seal, 0)
+    }
+
+    /// As [`create`](Self::create), with another `rest` bytes behind, which this mapping does not contain.
+    ///
+    /// # Errors
+    /// See [`create`](Self::create).
+    pub(crate) fn create_with_rest(
+        name: &CStr,
+        items: usize,
+        access: Access,
+        seal: Seal,
+        rest: usize,
+    ) -> io::Result<(OwnedFd, Self)> {
         let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-        let size = i64::try_from(Self::size(items)?.get()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let size = if rest == 0 { Self::size(items)?.get() } else { Self::size_with_rest(items, rest)?.get() };
+        let size = i64::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
         nix::unistd::ftruncate(&fd, size)?;
         let size_seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         let mapping = match seal {
@@ -118,7 +133,37 @@ impl<Header: Shareable, Item: Shareable, Detail: Shareable> SharedMapping<Header
         Ok(Self { start: start.cast(), size, items, _holds: PhantomData })
     }
 
-    /// How large the memory is.
+    /// Where the rest begins: at a page.
+    ///
+    /// # Errors
+    /// See [`size`](Self::size).
+    pub(crate) fn rest_at(items: usize) -> io::Result<usize> {
+        let end = Self::size(items)?.get().checked_next_multiple_of(PAGE);
+        end.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    fn size_with_rest(items: usize, rest: usize) -> io::Result<NonZeroUsize> {
+        let size = Self::rest_at(items)?.checked_add(rest).and_then(NonZeroUsize::new);
+        size.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// Extends the mapping by the rest of the memory, of `rest` bytes, and returns where that is. It needs no descriptor:
+    /// the kernel knows what is mapped.
+    ///
+    /// # Errors
+    /// The system's: out of memory.
+    pub(crate) fn map_rest(&mut self, rest: usize) -> io::Result<NonNull<u8>> {
+        let size = Self::size_with_rest(self.items, rest)?;
+        // SAFETY: the range is the one mapped, and nothing is borrowed from it: `self` is borrowed exclusively. The file
+        // is as large as that, and its size is sealed.
+        let start =
+            unsafe { mremap(self.start.cast(), self.size.get(), size.get(), MRemapFlags::MREMAP_MAYMOVE, None)? };
+        (self.start, self.size) = (start.cast(), size);
+        // SAFETY: within the mapping.
+        Ok(unsafe { self.start.add(Self::rest_at(self.items)?) })
+    }
+
+    /// How large the memory is, without the rest.
     ///
     /// # Errors
     /// The size overflows, or is 0.
@@ -192,6 +237,19 @@ mod tests {
         writer.details()[2].store(9, Relaxed);
         assert_eq!((reader.details().len(), reader.details()[2].load(Relaxed)), (3, 9));
         assert!(reader.items().iter().all(|item| item.load(Relaxed) == 0));
+    }
+
+    #[test]
+    fn the_rest_is_mapped_when_it_is_needed() {
+        let (fd, mut writer) = Words::create_with_rest(c"test", 3, Access::Write, Seal::Size, 10_000).unwrap();
+        writer.header().store(7, Relaxed);
+        assert_eq!(Words::rest_at(3).unwrap(), PAGE);
+        nix::sys::uio::pwrite(&fd, b"at the end", (PAGE + 9_990) as i64).unwrap();
+        drop(fd);
+        let rest = writer.map_rest(10_000).unwrap();
+        assert_eq!(writer.header().load(Relaxed), 7);
+        // SAFETY: it was mapped just now.
+        assert_eq!(unsafe { std::slice::from_raw_parts(rest.as_ptr().add(9_990), 10) }, b"at the end");
     }
 
     #[test]

@@ -48,23 +48,35 @@ fn arm_kill_timer() {
     kill_after(Duration::from_millis(GRACE_MS.load(Relaxed)));
 }
 
-/// Has the kernel kill this process after `grace`, whatever a plugin does. Async-signal-safe.
-pub(crate) fn kill_after(grace: Duration) {
-    // SAFETY: timer_create and timer_settime are system calls on zeroed plain structs; both are async-signal-safe on
-    // Linux with SIGEV_SIGNAL.
+/// A kill that the kernel has been asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KillTimer(libc::c_int);
+
+/// Has the kernel kill this process after `grace`, whatever a plugin does; `None` where it has no timer left.
+/// Async-signal-safe, as the bare system calls are: glibc's wrapper allocates memory before 2.34.
+pub(crate) fn kill_after(grace: Duration) -> Option<KillTimer> {
+    // SAFETY: system calls on zeroed plain structs that live meanwhile.
     unsafe {
         let mut event: libc::sigevent = std::mem::zeroed();
         event.sigev_notify = libc::SIGEV_SIGNAL;
         event.sigev_signo = libc::SIGKILL;
-        let mut timer: libc::timer_t = std::ptr::null_mut();
-        if libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) == 0 {
-            let mut when: libc::itimerspec = std::mem::zeroed();
-            when.it_value.tv_sec = grace.as_secs() as libc::time_t;
-            // Zero would disarm it.
-            when.it_value.tv_nsec = grace.subsec_nanos().max(1) as libc::c_long;
-            libc::timer_settime(timer, 0, &raw const when, std::ptr::null_mut());
+        let mut timer: libc::c_int = 0;
+        if libc::syscall(libc::SYS_timer_create, libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) != 0 {
+            return None;
         }
+        let mut when: libc::itimerspec = std::mem::zeroed();
+        when.it_value.tv_sec = grace.as_secs() as libc::time_t;
+        // Zero would disarm it.
+        when.it_value.tv_nsec = grace.subsec_nanos().max(1) as libc::c_long;
+        libc::syscall(libc::SYS_timer_settime, timer, 0, &raw const when, std::ptr::null_mut::<libc::itimerspec>());
+        Some(KillTimer(timer))
     }
+}
+
+/// Calls a kill off. Async-signal-safe.
+pub(crate) fn cancel_kill(timer: KillTimer) {
+    // SAFETY: a plain system call on a number.
+    unsafe { libc::syscall(libc::SYS_timer_delete, timer.0) };
 }
 
 impl StopSignal {

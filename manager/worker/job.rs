@@ -4,7 +4,7 @@ use gm_plugin_api::abi::{RString, RVec, RawFail};
 
 use crate::gearman::packet::{ArgumentError, AssignedJob, encode};
 use crate::scoreboard::{JobEnd, JobStart, ScoreboardWriter};
-use crate::system::clock;
+use crate::system::{clock, crash_handler};
 use crate::worker::job_log::job_name;
 use crate::worker::manager_link::cut;
 use crate::worker::messages::JobName;
@@ -48,7 +48,9 @@ pub(crate) fn run(
         unique: job.unique,
         started_ns: u64::try_from(started.as_nanos()).unwrap_or(u64::MAX),
     });
+    crash_handler::job_begins(number, job.workload);
     let outcome = functions[index].run(&job, number);
+    crash_handler::job_ends();
     let left_scoreboard_alone = scoreboard.is_intact(number);
     scoreboard.returned();
     let run_ns = u64::try_from((clock::now().saturating_sub(started)).as_nanos()).unwrap_or(u64::MAX);

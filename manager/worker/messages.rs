@@ -97,6 +97,8 @@ pub(crate) struct WorkerLimits {
     pub stop_timeout: Duration,
     /// How long an orphan may finish its job.
     pub grace: Duration,
+    /// The most that is saved of a workload in a crash, in bytes.
+    pub crash_workload_max: u64,
 }
 
 /// A command of the manager to a worker.

@@ -17,13 +17,13 @@ use crate::logging::excerpt;
 use crate::plugins::display_path::DisplayPath;
 use crate::plugins::name::FunctionName;
 use crate::plugins::probe::load_in_place;
-use crate::scoreboard::{ScoreboardWriter, WorkerActivity};
+use crate::scoreboard::{self, ScoreboardWriter, WorkerActivity};
 use crate::system::channel::Channel;
 use crate::system::errors::reason;
 use crate::system::proctitle;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
-use crate::system::{exit, fork, handlers};
+use crate::system::{crash_handler, exit, fork, handlers};
 use crate::worker::job::{self, Assignment, within};
 use crate::worker::messages::{WorkerMessage, decode, encode};
 use crate::worker::plugin::{LoadedFunction, explain};
@@ -104,11 +104,13 @@ fn read(fd: OwnedFd) -> Option<Vec<u8>> {
 fn serve(with: Inheritance) -> Result<(), String> {
     let Inheritance { channel, scoreboard, order, workload, mut result } = with;
     let starts = |error: io::Error| format!(": the process for the job could not start: {}", reason(&error));
+    let crash_area = scoreboard::map_crash_area(&scoreboard, 1, 0).map_err(starts)?;
     let scoreboard = ScoreboardWriter::map(&scoreboard, 1).map_err(starts)?;
     // The command's death still kills this process at once: no caller waits for the job.
     let prepare = || {
         fork::watch(fork::report_on_stderr)?;
         handlers::catch_broken_pipes()?;
+        crash_handler::install(crash_area)?;
         StopSignal::install()
     };
     let stop = prepare().map_err(starts)?;

@@ -234,8 +234,9 @@ pub(crate) enum Action {
     Promote(WorkerId),
     /// Send a worker the addresses of a job server.
     Addresses(WorkerId, usize, Vec<SocketAddr>),
-    /// Send SIGTERM to a worker and its process group.
-    Terminate(WorkerId),
+    /// Send SIGTERM to a worker whose job is past its timeout, and to its process group. Where the job is, is saved
+    /// before.
+    TerminateOverdue(WorkerId),
     /// Kill a worker and its process group.
     Kill(WorkerId),
     /// End the connections of a worker that is gone, so that its job goes to another, after the answer if there is one.

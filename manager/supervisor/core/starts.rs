@@ -245,7 +245,7 @@ impl Core {
             Effect::Drain => self.do_next(Action::Drain(id)),
             Effect::Terminate => {
                 self.do_next(Action::Drain(id));
-                self.do_next(Action::Terminate(id));
+                self.do_next(Action::TerminateOverdue(id));
             }
             Effect::Kill(reason) => {
                 self.do_next(Action::Kill(id));

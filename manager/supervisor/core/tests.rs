@@ -143,7 +143,7 @@ impl Stage {
                 Action::Deny { job, .. } => self.denied.push(String::from_utf8(job.handle).unwrap()),
                 Action::ForgetDenied { .. } => self.denied.clear(),
                 Action::Release { answer: Some(answer), .. } => self.log.push(format!("answer {}", answer.text)),
-                Action::Terminate(id) => self.log.push(format!("terminate {}", id.0)),
+                Action::TerminateOverdue(id) => self.log.push(format!("terminate {}", id.0)),
                 Action::Reject { function, hash, .. } => {
                     self.remembered.push(format!("bad {function} {}", hash.test_name()));
                 }

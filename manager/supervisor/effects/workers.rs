@@ -24,6 +24,7 @@ use crate::supervisor::out_of_memory::OutOfMemory;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::child_poller::ChildId;
 use crate::system::clock;
+use crate::system::crash_request;
 use crate::system::errors::reason;
 use crate::system::limits::{self, explained};
 use crate::system::reap::{self, ExitStatus, Reaped};
@@ -55,7 +56,7 @@ impl Effects {
     fn try_start(&mut self, start: &WorkerStart) -> io::Result<i32> {
         let worker_config = file_holding(&messages::encode(&self.worker_config(start)))?;
         limits::leave_spare(self.descriptors_with(start.servers.len()))?;
-        let (scoreboard_fd, scoreboard) = scoreboard::create(start.functions.len())?;
+        let (scoreboard_fd, scoreboard) = scoreboard::create(start.functions.len(), self.crash_workload_max())?;
         let denied = self.denied.share()?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| key(name, version)).collect();
@@ -137,9 +138,15 @@ impl Effects {
                 echo_interval: config.echo_interval,
                 echo_timeout: config.echo_timeout,
                 stop_timeout: config.stop_timeout,
+                crash_workload_max: self.crash_workload_max() as u64,
                 grace: config.graceful_shutdown_wait_time,
             },
         }
+    }
+
+    /// Workloads are within `max_packet`, so more room is of no use.
+    fn crash_workload_max(&self) -> usize {
+        usize::try_from(self.config.crash_workload_max.min(self.config.max_packet)).unwrap_or(usize::MAX)
     }
 
     /// Sends a command without waiting.
@@ -155,6 +162,13 @@ impl Effects {
                 Command::Promote | Command::Verbosity(_) | Command::Addresses { .. } => {}
             }
         }
+    }
+
+    pub(super) fn terminate_overdue(&self, id: WorkerId) {
+        if let Some(child) = self.workers.get(&id).and_then(|child| self.children.get(child)) {
+            crash_request::ask(child.pid);
+        }
+        self.terminate_worker(id);
     }
 
     pub(super) fn terminate_worker(&self, id: WorkerId) {
@@ -268,6 +282,11 @@ impl Effects {
             ExitCause::OutsideJob => seen.sending && jobs > 0,
             ExitCause::Drained | ExitCause::Unknown => false,
         };
+        if !reaped.end.is_clean()
+            && let Ok(Some(snapshot)) = worker.scoreboard.copy_crash_area()
+        {
+            self.snapshots.insert(worker.id, snapshot);
+        }
         let Reaped { pid, end, peak_kib, .. } = *reaped;
         let exit_report = ExitReport {
             pid,
@@ -298,6 +317,7 @@ impl Effects {
 
     /// A dead worker's connections end, so that its job goes to another at once; or after the answer to its caller.
     pub(super) fn release(&mut self, worker: WorkerId, answer: Option<JobReply>) {
+        self.snapshots.remove(&worker);
         for (number, (_, copy)) in self.orphaned.remove(&worker).unwrap_or_default() {
             let mut last = Vec::new();
             if let Some(answer) = answer.as_ref().filter(|answer| answer.connection == number) {

@@ -11,7 +11,7 @@ const LARGE: usize = 8 << 20;
 
 fn connected() -> (Mutex<Sender>, UnixStream, ScoreboardView) {
     let (here, there) = UnixStream::pair().unwrap();
-    let (fd, view) = scoreboard::create(1).unwrap();
+    let (fd, view) = scoreboard::create(1, 0).unwrap();
     let scoreboard = Arc::new(ScoreboardWriter::map(&fd, 1).unwrap());
     (Mutex::new(Sender::new(Arc::new(Socket::from(here)), scoreboard, 1)), there, view)
 }

@@ -308,7 +308,9 @@ fn forge(handle: &str) -> Result<(), Failure> {
 
 fn scoreboard() -> Result<(usize, usize), Failure> {
     let maps = fs::read_to_string("/proc/self/maps")?;
-    let line = maps.lines().find(|line| line.contains("memfd:gm-native-scoreboard")).ok_or("no page")?;
+    // The crash area is another mapping of the same file.
+    let is_page = |line: &&str| line.contains("memfd:gm-native-scoreboard") && line.contains(" 00000000 ");
+    let line = maps.lines().find(is_page).ok_or("no page")?;
     let (start, rest) = line.split_once('-').ok_or("a range")?;
     let (end, _) = rest.split_once(' ').ok_or("a range")?;
     let [start, end] = [start, end].map(|text| usize::from_str_radix(text, 16));
