@@ -27,6 +27,7 @@ use nix::sys::signal::SigSet;
 
 use crate::cli::{Cli, Command, StatusArgs};
 use crate::plugins::probe;
+use crate::post_mortem;
 use crate::supervisor::{guardian, resolve};
 use crate::system::tunables;
 use crate::worker;
@@ -38,6 +39,7 @@ pub fn run_if_child(first_argument: Option<&OsStr>) {
     match first_argument.and_then(OsStr::to_str) {
         Some(probe::ROLE) => probe::main(),
         Some(resolve::ROLE) => resolve::main(),
+        Some(post_mortem::ROLE) => post_mortem::main(),
         Some(call::ROLE) => call::main(),
         Some(dev::ROLE) => dev::main(),
         _ => {}

@@ -17,5 +17,4 @@ pub(crate) mod record_id;
 pub(crate) mod report;
 #[allow(dead_code)]
 pub(crate) mod request;
-#[allow(dead_code)] // Its reader follows.
 pub(crate) mod snapshot;

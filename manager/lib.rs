@@ -11,6 +11,7 @@
 //! - [`cli`], [`commands`]: the command line, and one small file for each verb.
 //! - [`supervisor`]: the manager's loop: a pure core that decides, and effects that act.
 //! - [`worker`]: the child that loads libraries and runs jobs.
+//! - [`post_mortem`]: the child that examines a worker after its death.
 //! - [`jobserver`]: the embedded job server, for development and tests.
 //! - [`crash`]: what is known of a worker that crashed: its report, and the jobs in quarantine.
 //! - [`plugins`]: a file in worker_dir becomes a checked version in the store.
@@ -40,6 +41,7 @@ pub mod jobserver;
 pub(crate) mod logging;
 pub(crate) mod plan;
 pub mod plugins;
+pub(crate) mod post_mortem;
 pub(crate) mod scoreboard;
 pub(crate) mod supervisor;
 pub(crate) mod system;

@@ -364,9 +364,9 @@ ConfigKey::new("settle_time", "50ms", "how long a file must stay unchanged befor
 .global(plain!(settle_time, SECONDS)),
 ConfigKey::new("max_packet", "256M", "the largest workload, result or exception; a job with a larger one fails").global(plain!(max_packet, PACKET)),
 ConfigKey::new("max_plugin_size", "1G", "the largest library").global(plain!(max_plugin_size, SOME_SIZE)),
-ConfigKey::new("crash_workload_max", "64K", "the largest workload to keep when its worker dies").not_yet()
+ConfigKey::new("crash_workload_max", "64K", "the largest workload to keep when its worker crashes; 0: none")
 .global(plain!(crash_workload_max, SIZE)),
-ConfigKey::new("crash_keep", "100", "crash reports to keep").not_yet().global(plain!(crash_keep, COUNT)),
+ConfigKey::new("crash_keep", "100", "crash reports to keep; 0: none is written").global(plain!(crash_keep, COUNT)),
 ConfigKey::new("quarantine_keep", "1000", "workloads to keep in quarantine").not_yet().global(plain!(quarantine_keep, COUNT)),
 ConfigKey::new("log_file", "stdout; with `daemon`: syslog", "a file, or the word `syslog` or `stdout`")
 .global(plain!(log, LOG_TARGET)),

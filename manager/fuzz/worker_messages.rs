@@ -154,6 +154,7 @@ impl Manager {
             peak_kib,
             out_of_memory: None,
             completed,
+            report: None,
         };
         self.handle(Input::Ended { worker, exit_report });
     }

@@ -8,6 +8,7 @@ mod children;
 mod counters;
 mod lookups;
 mod output_label;
+mod post_mortems;
 mod probes;
 mod reload;
 mod scans;
@@ -30,6 +31,7 @@ use super::reconcile::WorkerId;
 use super::requeue::Requeues;
 use crate::config::Config;
 use crate::control::{EventLine, Feed};
+use crate::crash::files::CRASHES;
 use crate::deny_list::DenyList;
 use crate::gearman::admin::ServerVersion;
 use crate::logging::{Level, Logger, date};
@@ -43,6 +45,7 @@ use crate::system::spawn::Program;
 use child_reader::ChildReader;
 use children::{ManagedChild, SocketCopies};
 use counters::RetiredCounts;
+use post_mortems::PostMortems;
 use probes::Probes;
 pub(crate) use reload::log_target;
 use scans::{DirectoryScans, FinishedScan};
@@ -85,6 +88,7 @@ pub(crate) struct Effects {
     /// Children may have exited that were not reaped yet.
     reaping: bool,
     probes: Probes,
+    post_mortems: PostMortems,
     guardian: Guardian,
     requeues: Requeues,
     out_of_memory: OutOfMemoryWatch,
@@ -92,8 +96,6 @@ pub(crate) struct Effects {
     denied: DenyList,
     /// Connections of dead workers whose jobs the core has not decided about yet.
     orphaned: BTreeMap<WorkerId, SocketCopies>,
-    /// What dead workers have saved of their crash, until the core has decided about them.
-    snapshots: BTreeMap<WorkerId, OwnedFd>,
     /// Counters of workers that are gone, by function.
     past: BTreeMap<FunctionName, RetiredCounts>,
     /// Orphaned processes that the manager has adopted.
@@ -142,6 +144,7 @@ impl Effects {
         results: mpsc::UnboundedSender<BackgroundResult>,
     ) -> std::io::Result<Self> {
         let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+        let post_mortems = PostMortems::new(&resources.store.dir().with_file_name(CRASHES));
         let guardian = Guardian::new(resources.config.graceful_shutdown_wait_time)?;
         Ok(Self {
             config: resources.config,
@@ -162,12 +165,12 @@ impl Effects {
             child_reader: ChildReader::default(),
             reaping: false,
             probes: Probes::default(),
+            post_mortems,
             guardian,
             requeues: Requeues::default(),
             out_of_memory: OutOfMemoryWatch::new(Path::new("/")),
             denied: DenyList::new()?,
             orphaned: BTreeMap::new(),
-            snapshots: BTreeMap::new(),
             past: BTreeMap::new(),
             adopted: 0,
             buffer: vec![0; crate::system::channel::MAX_MESSAGE],
@@ -199,6 +202,7 @@ impl Effects {
                 self.denied.add(&job.identity(&server), &reason, clock::now());
             }
             Action::ForgetDenied { server } => self.denied.forget_server(&server),
+            Action::Examine { worker, death, server } => self.examine(worker, &death, server),
             Action::ReportEvent(event) => self.report(&event),
             Action::TellAwaited => self.report_awaited(),
             action @ (Action::SetLastGood { .. }

@@ -2,6 +2,7 @@
 //! tests wait for.
 
 mod death;
+mod examined;
 mod jobs;
 mod level;
 mod line;
@@ -17,6 +18,7 @@ use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 
 pub(crate) use death::{Death, DeathAt};
+pub(crate) use examined::ExaminedWorker;
 pub(crate) use jobs::{AwaitedJob, FailingFunction, OverdueJob, RecoveredFunction};
 pub(crate) use line::{counted, serving, several};
 pub(crate) use requests::ServedVersion;
@@ -363,6 +365,8 @@ pub(crate) enum Event {
     },
     /// A worker died.
     WorkerDied(Death),
+    /// A worker that died was examined: where it was, and its crash report.
+    WorkerExamined(ExaminedWorker),
     /// A worker is killed by the manager.
     WorkerKilled {
         /// Its process.

@@ -14,6 +14,7 @@ mod clients;
 mod clock;
 mod commands;
 mod contract;
+mod crashes;
 mod daemon;
 mod deaths;
 mod destructors;

@@ -23,7 +23,7 @@ const INI: &str = "count = 6\nbackoff_max = 10ms\non_crash = fail\ntimeout = 300
 const MARGIN: usize = 64 * 1024;
 
 /// What a job does to its worker.
-const LETHAL: [&str; 12] = [
+const LETHAL: [&str; 26] = [
     "abort",
     "segv",
     "exit 0",
@@ -36,6 +36,20 @@ const LETHAL: [&str; 12] = [
     "shutsockets",
     "doomed 0",
     "panic as asked\nabort",
+    "crash null",
+    "crash jump",
+    "crash bus",
+    "crash ill",
+    "crash fpe",
+    "crash trap",
+    "crash sys",
+    "crash free",
+    "crash overflow",
+    "crash thread",
+    "crash threads",
+    "crash deepforeign",
+    "crash lost",
+    "crash closed",
 ];
 
 /// What an idle worker is sent.

@@ -29,13 +29,20 @@ impl Core {
         self.forget_connections(id);
         let (decided, answer) = self.settle_job(&worker, exit_report, now);
         self.count_lost_job(&worker, exit_report, now);
-        self.report_exit(&worker, exit_report, decided, now);
+        self.report_exit(id, &worker, exit_report, decided, now);
         // After the report: whatever happens to the manager, a job that runs again has its reason in the log.
         self.do_next(Action::Release { worker: id, answer });
     }
 
     /// Reports how a worker ended, and records it against whom it concerns.
-    fn report_exit(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob, now: Duration) {
+    fn report_exit(
+        &mut self,
+        id: WorkerId,
+        worker: &WorkerRecord,
+        exit_report: &ExitReport,
+        decided: LostJob,
+        now: Duration,
+    ) {
         match worker.state {
             // Reported already, and recorded against its function.
             WorkerState::Draining { reason: ExitReason::CannotServe, .. } => return,
@@ -49,13 +56,20 @@ impl Core {
             }
             return self.report(exit_event(worker, exit_report));
         }
-        let by_us = worker.ended_by_us(exit_report.end).is_some();
+        let ended_by_us = worker.ended_by_us(exit_report.end);
+        let by_us = ended_by_us.is_some();
         if let Some(version) = refused_restart(worker, exit_report).filter(|_| !by_us).cloned() {
             return self.stop_restarting(exit_report.pid, version);
         }
-        let death = death_event(worker, exit_report, decided);
+        let mut death = death_event(worker, exit_report, decided);
+        death.report = exit_report.report.filter(|_| is_examined(ended_by_us, &death.at, exit_report.end));
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
-        self.report(Event::WorkerDied(death));
+        self.report(Event::WorkerDied(death.clone()));
+        if death.report.is_some() {
+            let server = exit_report.server.and_then(|server| worker.servers.get(server));
+            let server = server.and_then(|server| self.servers.get(*server)).map(|server| server.name.clone());
+            self.do_next(Action::Examine { worker: id, death: Box::new(death), server });
+        }
         if by_us || worker.died_while_draining(exit_report) || self.fails_beside_others(worker, exit_report, &how, now)
         {
             return;
@@ -298,7 +312,17 @@ fn death_event(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob
         generation: worker.generation,
         jobs: exit_report.jobs,
         peak_mib: exit_report.peak_kib / 1024,
+        report: None,
         out_of_memory: exit_report.out_of_memory.clone(),
+    }
+}
+
+/// Whether a report is written of a death: the worker had a job, or crashed. Not where we killed it, unless that was
+/// for the job's sake.
+pub(super) fn is_examined(ended_by_us: Option<ExitReason>, at: &DeathAt, end: ExitStatus) -> bool {
+    match ended_by_us {
+        Some(reason) => reason == ExitReason::JobTimeout,
+        None => matches!(at, DeathAt::Job { .. } | DeathAt::Unknown) || matches!(end, ExitStatus::Signal(_)),
     }
 }
 

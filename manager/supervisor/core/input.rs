@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::lost_jobs::JobReply;
 use super::rollouts::CanaryCounts;
 use crate::config::{Config, JobServerAddress};
+use crate::crash::record_id::RecordId;
 use crate::gearman::admin::ServerVersion;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::identity::FileIdentity;
@@ -14,7 +15,7 @@ use crate::plugins::scan::{Candidate, ScanResult};
 use crate::plugins::siblings::SiblingPlace;
 use crate::plugins::version_records::Pin;
 use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
-use crate::supervisor::event::Event;
+use crate::supervisor::event::{Death, Event};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_disposition::JobKey;
 use crate::supervisor::job_failures::FailureReading;
@@ -184,6 +185,8 @@ pub(crate) struct ExitReport {
     pub out_of_memory: Option<OutOfMemory>,
     /// Jobs with a result of the lost job's function, over all workers there ever were.
     pub completed: u64,
+    /// The id of its crash report, if it is to get one.
+    pub report: Option<RecordId>,
 }
 
 /// What was read from a worker's scoreboard.
@@ -294,6 +297,15 @@ pub(crate) enum Action {
         function: FunctionName,
         /// The version that is served, and the content of worker_dir.
         pin: Option<Pin>,
+    },
+    /// Find out where a worker was when it died, and write its crash report. To be done before its connections end.
+    Examine {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its death.
+        death: Box<Death>,
+        /// The name of the job server whose job it had in hand.
+        server: Option<String>,
     },
     /// Log an event and send it to followers.
     ReportEvent(Event),

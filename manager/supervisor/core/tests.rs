@@ -3,6 +3,7 @@
 mod deadlines;
 mod deaths_in_jobs;
 mod early_exits;
+mod examinations;
 mod failures;
 mod independence;
 mod isolation;
@@ -45,6 +46,8 @@ struct Stage {
     denied: Vec<String>,
     /// What a function's scoreboards say: jobs with a result, failed jobs, and the last of these.
     failed: BTreeMap<String, (u64, u64, Option<FailedJob>)>,
+    /// Workers that were examined after their death, and how they died.
+    examined: Vec<(u64, String)>,
     /// How often a stop reported what it waits for.
     awaited: usize,
 }
@@ -86,6 +89,7 @@ fn exit_report(end: ExitStatus, exit_cause: ExitCause, jobs: u64) -> ExitReport 
         peak_kib: 2048,
         out_of_memory,
         completed,
+        report: "20261124-1".parse().ok(),
     }
 }
 
@@ -109,6 +113,7 @@ impl Stage {
             denied: Vec::new(),
             failed: BTreeMap::new(),
             awaited: 0,
+            examined: Vec::new(),
         };
         stage.take(first);
         stage
@@ -147,6 +152,7 @@ impl Stage {
                 Action::Reject { function, hash, .. } => {
                     self.remembered.push(format!("bad {function} {}", hash.test_name()));
                 }
+                Action::Examine { worker, death, .. } => self.examined.push((worker.0, death.how())),
                 Action::Pin { function, pin: Some(pin) } => {
                     self.log.push(format!("pin {function} {}", pin.version.test_name()));
                 }

@@ -65,6 +65,7 @@ impl OutputLogger {
             }
             ChildKind::Probe(probe) => format!("{} (probe): ", probe.function()),
             ChildKind::LookUp(_) => "name look-up: ".into(),
+            ChildKind::PostMortem(_) => "post-mortem: ".into(),
         };
         let (level, stream) =
             if child_fd == ChildFd::Out { (Level::Worker, "stdout") } else { (Level::Warn, "stderr") };
@@ -178,6 +179,7 @@ impl Effects {
                 }
             }
             Some(ChildKind::LookUp(look_up)) => look_up.receive(message),
+            Some(ChildKind::PostMortem(post_mortem)) => post_mortem.receive(message),
             None => {}
         }
     }

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use super::Effects;
 use super::child_reader::OutputLogger;
 use super::lookups::Lookup;
+use super::post_mortems::PostMortem;
 use super::probes::Probe;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
@@ -39,11 +40,14 @@ pub(super) enum ChildKind {
     Worker(WorkerHandle),
     Probe(Box<Probe>),
     LookUp(Lookup),
+    PostMortem(Box<PostMortem>),
 }
 
 /// What the manager holds of a worker.
 pub(super) struct WorkerHandle {
     pub id: WorkerId,
+    /// When it was started.
+    pub since: Duration,
     pub scoreboard: ScoreboardView,
     /// Names of its functions, in the order of its scoreboard.
     pub functions: Vec<FunctionName>,
@@ -72,7 +76,7 @@ impl ChildKind {
     fn program(&self) -> ChildProgram {
         match self {
             Self::Worker(_) => ChildProgram::Worker,
-            Self::Probe(_) | Self::LookUp(_) => ChildProgram::Own,
+            Self::Probe(_) | Self::LookUp(_) | Self::PostMortem(_) => ChildProgram::Own,
         }
     }
 
@@ -80,7 +84,7 @@ impl ChildKind {
     fn orphan_grace(&self) -> OrphanGrace {
         match self {
             Self::Worker(_) => OrphanGrace::Grace,
-            Self::Probe(_) | Self::LookUp(_) => OrphanGrace::None,
+            Self::Probe(_) | Self::LookUp(_) | Self::PostMortem(_) => OrphanGrace::None,
         }
     }
 }
@@ -92,6 +96,7 @@ impl ManagedChild {
             ChildKind::Worker(_) => None,
             ChildKind::Probe(probe) => probe.deadline(),
             ChildKind::LookUp(look_up) => look_up.deadline(),
+            ChildKind::PostMortem(post_mortem) => post_mortem.deadline(),
         }
     }
 }
@@ -169,6 +174,7 @@ impl Effects {
         match self.children.get_mut(&id).map(|child| &mut child.kind) {
             Some(ChildKind::Probe(probe)) => probe.times_out(),
             Some(ChildKind::LookUp(look_up)) => look_up.times_out(),
+            Some(ChildKind::PostMortem(post_mortem)) => post_mortem.times_out(),
             Some(ChildKind::Worker(_)) | None => return,
         }
         self.kill(id);
@@ -248,6 +254,7 @@ impl Effects {
             ChildKind::Worker(worker) => self.worker_ended(worker, reaped),
             ChildKind::Probe(probe) => self.probe_ended(*probe, reaped),
             ChildKind::LookUp(look_up) => self.look_up_ended(look_up),
+            ChildKind::PostMortem(post_mortem) => self.post_mortem_ended(*post_mortem),
         }
     }
 }

@@ -153,7 +153,7 @@ impl Effects {
     fn under_way(&self) -> impl Iterator<Item = &Probe> {
         self.short_lived().filter_map(|(_, child)| match &child.kind {
             ChildKind::Probe(probe) => Some(&**probe),
-            ChildKind::Worker(_) | ChildKind::LookUp(_) => None,
+            ChildKind::Worker(_) | ChildKind::LookUp(_) | ChildKind::PostMortem(_) => None,
         })
     }
 

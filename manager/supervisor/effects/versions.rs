@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 
 use super::Effects;
 use super::children::ChildKind;
@@ -68,6 +69,11 @@ impl KnownVersions {
     /// The libraries that were loaded with a version from elsewhere, as far as that is known.
     pub(super) fn elsewhere(&self, version: &FunctionVersion) -> Vec<String> {
         self.versions.get(version).map(|known| known.elsewhere.clone()).unwrap_or_default()
+    }
+
+    /// Where a version is stored, and the version of its crate.
+    pub(super) fn stored(&self, version: &FunctionVersion) -> Option<(&Path, &str)> {
+        self.versions.get(version).map(|known| (known.stored.path.as_path(), known.crate_version.as_str()))
     }
 
     /// The libraries that a version brings along.

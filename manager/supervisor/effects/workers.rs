@@ -11,7 +11,9 @@ use nix::sys::signal::Signal;
 use super::Effects;
 use super::children::{ChildKind, WorkerHandle};
 use super::counters::failed_job;
+use super::post_mortems::Remains;
 use crate::config::Config;
+use crate::crash::report::ResourceUsage;
 use crate::gearman::packet::encode;
 use crate::logging::{Level, escape};
 use crate::plugins::function_version::FunctionVersion;
@@ -64,6 +66,7 @@ impl Effects {
             self.config.least(start.functions.iter().map(|(name, _)| name.as_str()), Config::max_memory_hard);
         let worker = WorkerHandle {
             id: start.worker,
+            since: clock::now(),
             scoreboard,
             functions,
             versions,
@@ -267,6 +270,7 @@ impl Effects {
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => Some(lost),
             _ => None,
         };
+        let lost_job = lost.is_some() || exit_cause == ExitCause::Unknown;
         let server = lost.and_then(|lost| worker.copies.get(&lost.connection)).map(|(server, _)| *server);
         let function = lost.map_or(0, |lost| lost.function);
         // If the job is unknown, it is the only function's, where there is only one.
@@ -282,12 +286,15 @@ impl Effects {
             ExitCause::OutsideJob => seen.sending && jobs > 0,
             ExitCause::Drained | ExitCause::Unknown => false,
         };
-        if !reaped.end.is_clean()
-            && let Ok(Some(snapshot)) = worker.scoreboard.copy_crash_area()
-        {
-            self.snapshots.insert(worker.id, snapshot);
-        }
-        let Reaped { pid, end, peak_kib, .. } = *reaped;
+        let Reaped { pid, end, peak_kib, cpu } = *reaped;
+        let may_need_report = lost_job || matches!(end, ExitStatus::Signal(_));
+        let report = may_need_report.then(|| {
+            // Where it cannot be copied, the report says that there is none.
+            let snapshot = worker.scoreboard.copy_crash_area().ok().flatten();
+            let lived_seconds = clock::now().saturating_sub(worker.since).as_secs_f64();
+            let usage = ResourceUsage { peak_kib, cpu_seconds: cpu.as_secs_f64(), lived_seconds };
+            self.keep_remains(worker.id, Remains { snapshot, versions: worker.versions, usage })
+        });
         let exit_report = ExitReport {
             pid,
             end,
@@ -299,6 +306,7 @@ impl Effects {
             peak_kib,
             out_of_memory,
             completed,
+            report: report.flatten(),
         };
         self.inputs.push_back(Input::Ended { worker: worker.id, exit_report });
         self.remove_condemned();
@@ -317,7 +325,7 @@ impl Effects {
 
     /// A dead worker's connections end, so that its job goes to another at once; or after the answer to its caller.
     pub(super) fn release(&mut self, worker: WorkerId, answer: Option<JobReply>) {
-        self.snapshots.remove(&worker);
+        self.post_mortems.forget(worker);
         for (number, (_, copy)) in self.orphaned.remove(&worker).unwrap_or_default() {
             let mut last = Vec::new();
             if let Some(answer) = answer.as_ref().filter(|answer| answer.connection == number) {

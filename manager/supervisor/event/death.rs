@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::line::job_name;
 use super::several;
+use crate::crash::record_id::RecordId;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::job_disposition::JobDisposition;
@@ -32,6 +33,9 @@ pub(crate) struct Death {
     pub jobs: u64,
     /// The most memory it had, in MiB.
     pub peak_mib: u64,
+    /// The id of its crash report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<RecordId>,
     /// It got no more memory, as far as that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_of_memory: Option<OutOfMemory>,
@@ -81,6 +85,26 @@ pub(crate) enum DeathAt {
 }
 
 impl DeathAt {
+    /// As it is serialized.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Load { .. } => "load",
+            Self::New { .. } => "new",
+            Self::Idle => "idle",
+            Self::Job { .. } => "job",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The function that it was in.
+    pub(crate) fn function(&self) -> Option<&FunctionName> {
+        match self {
+            Self::Load { function } | Self::New { function } | Self::Job { function, .. } => Some(function),
+            Self::Start | Self::Idle | Self::Unknown => None,
+        }
+    }
+
     /// What happens to the job, as text.
     fn disposition(&self) -> String {
         let Self::Job { disposition, deaths, max_attempts, .. } = self else { return String::new() };
@@ -127,7 +151,8 @@ impl Death {
         } else {
             ""
         };
-        self.own_line() + another
+        let report = self.report.map_or(String::new(), |report| format!("; report {report}"));
+        self.own_line() + another + &report
     }
 
     fn own_line(&self) -> String {

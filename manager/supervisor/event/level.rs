@@ -20,6 +20,8 @@ impl Event {
             Self::RollbackFailed { .. } | Self::RetryFailed { .. } => Level::Error,
             Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::ExitedEarly { .. } => Level::Warn,
             Self::FunctionFailing(_) | Self::FunctionRecovered(_) => Level::Warn,
+            Self::WorkerExamined(examined) if examined.unwritten.is_some() => Level::Error,
+            Self::WorkerExamined(_) => Level::Warn,
             Self::ServerUnresponsive { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
@@ -51,6 +53,7 @@ impl Event {
             Self::ExitedEarly { pid, .. } | Self::WaitingForWorker { pid, .. } => Some(*pid),
             Self::JobOverdue(overdue) => Some(overdue.pid),
             Self::WorkerDied(death) => Some(death.pid),
+            Self::WorkerExamined(examined) => Some(examined.pid),
             _ => None,
         }
     }

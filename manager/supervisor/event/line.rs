@@ -54,6 +54,7 @@ impl Event {
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
             Self::FunctionFailing(failing) => failing.line(),
+            Self::WorkerExamined(examined) => examined.line(),
             Self::FunctionRecovered(recovered) => recovered.line(),
             Self::RolloutStarted { function, from, to } => {
                 format!("{function}: canary: one worker runs version {to} alongside version {from}")

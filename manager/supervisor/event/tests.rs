@@ -15,6 +15,7 @@ fn death(at: DeathAt) -> Event {
         generation: 7,
         jobs: 812,
         peak_mib: 41,
+        report: None,
         out_of_memory: None,
     })
 }

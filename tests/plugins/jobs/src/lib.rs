@@ -3,6 +3,7 @@
 //! Tests find it as `libgm_test_jobs.so` beside themselves: cargo builds it where it is a dev-dependency.
 #![allow(unsafe_code)] // What must not happen in a worker is done here by hand.
 
+mod crashing;
 mod floods;
 mod forking;
 mod hostile;
@@ -47,6 +48,9 @@ unsafe extern "C" {
 /// | `first PATH STEP` | the step, but only in the first job that comes here |
 /// | `alone PATH STEP` | the step, while there is such a file; the job fails where another has made it |
 /// | `abort`, `segv`, `exit N`, `_exit N` | the process ends so |
+/// | `crash HOW` | the process crashes in one of the ways of `crashing.rs` |
+/// | `cores PATH` | core dumps are allowed, and go to that directory |
+/// | `childcrash` | a forked child crashes; its output is the signal that ended it |
 /// | `fork PATH` | leaves a process that holds all descriptors until there is such a file, and is in no group of ours |
 /// | `split HOW` | from here on two processes do the steps; HOW is `fork`, `_Fork` or `clone` |
 /// | `inchild STEP`, `inparent STEP` | the step, in one of them |
@@ -141,6 +145,9 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
         }
         "leak" => std::mem::forget(vec![1_u8; rest.parse::<usize>()? << 20]),
         "wait" => wait(|| Path::new(rest).exists()),
+        "crash" => crashing::crash(rest)?,
+        "cores" => crashing::allow_core_dumps(rest)?,
+        "childcrash" => return Ok(crashing::child_crashes()),
         "stopping" => wait(|| job.stopping()),
         "first" => {
             let (path, rest) = rest.split_once(' ').ok_or("first PATH STEP")?;

@@ -1,0 +1,213 @@
+//! The process that makes sense of a worker's death: it reads the snapshot that the worker left, names the calls in it,
+//! and writes the crash report. A child of its own, since the snapshot and the libraries it names are hostile input.
+//!
+//! The report is written before anything hostile is looked at, and again with what was found: a parser that is killed
+//! leaves a report.
+
+mod signals;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::crash::files::{RecordDir, TOTAL_MAX};
+use crate::crash::report::{CrashReport, Frame, SnapshotFacts, SnapshotMoment};
+use crate::crash::snapshot::ThreadSnapshot;
+use crate::system::channel::Channel;
+use crate::system::crash_area::Cause;
+use crate::system::errors::reason;
+use crate::system::exit;
+use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
+use crate::worker::messages::{decode, encode};
+
+/// The hidden argument that selects this role.
+pub(crate) const ROLE: &str = "--gm-native-postmortem";
+
+/// How long the result may take to be read.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the manager knows. The snapshot's descriptor follows that of the request, where there is one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PostMortemRequest {
+    /// Where reports are.
+    pub dir: PathBuf,
+    /// How many are kept.
+    pub keep: u32,
+    /// The worker was ended since its job was past its timeout.
+    pub timed_out: bool,
+    /// Everything but what only the snapshot knows.
+    pub report: CrashReport,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PostMortemResult {
+    /// Where the thread was: the plugin's own innermost call, or else the innermost.
+    pub place: Option<String>,
+    /// From where that was called.
+    pub called_from: Option<String>,
+    /// Why the place is not known.
+    pub unknown: Option<String>,
+    /// Why there is no report.
+    pub unwritten: Option<String>,
+}
+
+/// The child's main function.
+pub(crate) fn main() -> ! {
+    let Some((channel, request, snapshot)) = inherit() else {
+        eprintln!("gm-native: {ROLE} is how the manager examines a worker that died; it does nothing by hand");
+        exit::now(2);
+    };
+    let result = examine(request, snapshot);
+    let sent = channel.send(&encode(&result), DEADLINE);
+    exit::now(i32::from(sent.is_err()));
+}
+
+fn inherit() -> Option<(Channel, PostMortemRequest, Option<File>)> {
+    let channel = Channel::from_fd(inherited(CHANNEL_FD)?);
+    let mut request = Vec::new();
+    File::from(inherited(EXTRA_FD)?).read_to_end(&mut request).ok()?;
+    Some((channel, decode(&request).ok()?, inherited(EXTRA_FD + 1).map(File::from)))
+}
+
+fn examine(request: PostMortemRequest, snapshot: Option<File>) -> PostMortemResult {
+    let PostMortemRequest { dir, keep, timed_out, mut report } = request;
+    let Some(id) = report.id else { return PostMortemResult::default() };
+    let snapshot = snapshot.map(|file| ThreadSnapshot::read(&file)).transpose();
+    let (snapshot, unread) = match snapshot {
+        Ok(snapshot) => (snapshot.flatten(), None),
+        Err(error) => (None, Some(format!("its snapshot cannot be read: {}", reason(&error)))),
+    };
+    report.frames_note = unread.or_else(|| snapshot.is_none().then(|| without_snapshot(&report, timed_out).into()));
+    let mut workload = None;
+    if let Some(snapshot) = &snapshot {
+        report.snapshot = Some(facts(snapshot));
+        workload = keep_workload(&mut report, snapshot);
+    }
+    let opened = RecordDir::create(&dir).map_err(|error| error.to_string());
+    let written = opened.and_then(|opened| {
+        opened.write(id, &report, workload).map_err(|error| reason(&error).to_string()).map(|()| opened)
+    });
+    if let Some(snapshot) = &snapshot {
+        name_calls(&mut report, snapshot);
+    }
+    let unwritten = written.and_then(|opened| {
+        opened.write(id, &report, None).map_err(|error| reason(&error).to_string())?;
+        // What cannot be removed now is removed after the next death.
+        let _ = opened.prune(keep as usize, TOTAL_MAX);
+        Ok(())
+    });
+    result(&report, unwritten.err())
+}
+
+/// Why a worker that ended like this has saved nothing.
+fn without_snapshot(report: &CrashReport, timed_out: bool) -> &'static str {
+    if timed_out {
+        "the process did not take the signal that asks where it is: it blocks signals, or runs another program"
+    } else if report.end.contains("SIGKILL") {
+        "SIGKILL leaves no time to save the stack"
+    } else if report.end.starts_with("killed by") {
+        "the stack was not saved: the library has a handler of its own for this signal, or a thread that it made has \
+         overflowed its stack"
+    } else {
+        "a process that exits saves no stack"
+    }
+}
+
+fn facts(snapshot: &ThreadSnapshot) -> SnapshotFacts {
+    SnapshotFacts {
+        taken: match snapshot.cause {
+            Cause::Crash => SnapshotMoment::Crash,
+            Cause::Request => SnapshotMoment::Timeout,
+        },
+        signal: snapshot.signal,
+        signal_name: signals::name(snapshot.signal),
+        code: snapshot.code,
+        meaning: signals::meaning(snapshot.signal, snapshot.code).into(),
+        fault_address: (!snapshot.was_sent()).then_some(snapshot.fault_address),
+        sender: snapshot.was_sent().then_some(snapshot.sender),
+        thread: snapshot.thread,
+        thread_name: snapshot.thread_name.clone(),
+        is_main_thread: snapshot.is_main_thread(),
+        registers: snapshot
+            .registers
+            .named()
+            .map(|(name, value)| (name.to_owned(), format!("{value:#018x}")))
+            .collect(),
+    }
+}
+
+/// The workload to write beside the report: the whole one, or none.
+fn keep_workload<'a>(report: &mut CrashReport, snapshot: &'a ThreadSnapshot) -> Option<&'a [u8]> {
+    let (job, saved) = (report.job.as_mut()?, snapshot.workload.as_ref());
+    job.workload_size = saved.map(|saved| saved.size);
+    let Some(whole) = saved.filter(|saved| saved.is_whole()) else {
+        job.workload_note = Some(match saved {
+            Some(_) => "it is longer than crash_workload_max".into(),
+            None => "it was not saved: crash_workload_max is 0, or the process ended before".into(),
+        });
+        return None;
+    };
+    (job.workload_kept, job.workload_note) = (true, None);
+    Some(&whole.bytes)
+}
+
+/// Finds the calls that the thread was in.
+fn name_calls(report: &mut CrashReport, snapshot: &ThreadSnapshot) {
+    let pc = snapshot.registers.pc();
+    let found = snapshot.mappings.as_deref().unwrap_or_default().lines().find_map(|line| module_at(line, pc));
+    let (module, offset) = found.unwrap_or_default();
+    report.frames = vec![Frame { address: pc, module, offset, ..Frame::default() }];
+}
+
+/// The file that a line of `/proc/PID/maps` maps at this address, and the address's place in it.
+fn module_at(line: &str, address: u64) -> Option<(String, u64)> {
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let start = u64::from_str_radix(start, 16).ok()?;
+    let end = u64::from_str_radix(end, 16).ok()?;
+    let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
+    let path = fields.nth(2)?.trim_start();
+    let is_there = (start..end).contains(&address) && path.starts_with('/');
+    is_there.then(|| (path.to_owned(), address.saturating_sub(start).saturating_add(offset)))
+}
+
+fn result(report: &CrashReport, unwritten: Option<String>) -> PostMortemResult {
+    let top = report.top_frame();
+    let at = top.and_then(|top| report.frames.iter().position(|frame| frame == top));
+    let caller = at.and_then(|at| report.frames.get(at.checked_add(1)?));
+    PostMortemResult {
+        place: top.map(Frame::place),
+        called_from: caller.map(Frame::place),
+        unknown: report.frames_note.clone().filter(|_| top.is_none()),
+        unwritten,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_module_of_an_address() {
+        let line = "7f00-7f10 r-xp 00002000 fe:01 42                         /lib/a b.so";
+        assert_eq!(module_at(line, 0x7f04), Some(("/lib/a b.so".into(), 0x2004)));
+        for (line, address) in [(line, 0x7f10), ("7f00-7f10 rwxp 00000000 00:00 0 ", 0x7f04), ("", 0), ("x-y z", 0)] {
+            assert_eq!(module_at(line, address), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_place_is_the_plugins_and_the_caller_the_next_one() {
+        let frame = |function: &str, own| Frame { function: Some(function.into()), own, ..Frame::default() };
+        let (libc, own, caller) = (frame("memcpy", false), frame("parse", true), frame("run", true));
+        let report = CrashReport { frames: vec![libc, own, caller], ..CrashReport::default() };
+        let found = result(&report, None);
+        assert_eq!((found.place.as_deref(), found.called_from.as_deref()), (Some("parse ()"), Some("run ()")));
+        let report = CrashReport { frames_note: Some("no stack".into()), ..CrashReport::default() };
+        assert_eq!(result(&report, None).unknown.as_deref(), Some("no stack"));
+    }
+}
