@@ -11,6 +11,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use crate::crash::files::{RecordDir, TOTAL_MAX};
@@ -49,6 +50,8 @@ pub(crate) struct PostMortemResult {
     pub place: Option<String>,
     /// From where that was called.
     pub called_from: Option<String>,
+    /// It crashed since its stack was full.
+    pub stack_overflow: bool,
     /// Why the place is not known.
     pub unknown: Option<String>,
     /// Why there is no report.
@@ -83,6 +86,10 @@ fn examine(request: PostMortemRequest, snapshot: Option<File>) -> PostMortemResu
     };
     report.frames_note = unread.or_else(|| snapshot.is_none().then(|| without_snapshot(&report, timed_out).into()));
     let mut workload = None;
+    let stack_overflow = snapshot.as_ref().is_some_and(overflows_stack);
+    if stack_overflow {
+        report.notes.push("the thread has overflowed its stack".into());
+    }
     if let Some(snapshot) = &snapshot {
         report.snapshot = Some(facts(snapshot));
         workload = keep_workload(&mut report, snapshot);
@@ -100,13 +107,33 @@ fn examine(request: PostMortemRequest, snapshot: Option<File>) -> PostMortemResu
         let _ = opened.prune(keep as usize, TOTAL_MAX);
         Ok(())
     });
-    result(&report, unwritten.err())
+    PostMortemResult { stack_overflow, ..result(&report, unwritten.err()) }
+}
+
+/// For `gm-native call`: what a process that crashed was doing. A line for each call, the innermost first.
+pub(crate) fn describe(snapshot: &File) -> Vec<String> {
+    let Ok(Some(snapshot)) = ThreadSnapshot::read(snapshot) else { return Vec::new() };
+    let mut report = CrashReport::default();
+    name_calls(&mut report, &snapshot);
+    let calls = report.frames.iter().enumerate().map(|(number, frame)| format!("{number:4}: {}", frame.place()));
+    let overflow = overflows_stack(&snapshot).then(|| "the thread has overflowed its stack".to_owned());
+    overflow.into_iter().chain(calls).chain(report.frames_note).collect()
+}
+
+/// Whether the thread has run into what lies below its stack: memory near the stack pointer would be there otherwise.
+fn overflows_stack(snapshot: &ThreadSnapshot) -> bool {
+    /// A function that needs more probes its stack page by page.
+    const NEAR: u64 = 64 << 10;
+    let is_fault = [libc::SIGSEGV, libc::SIGBUS].contains(&snapshot.signal) && !snapshot.was_sent();
+    // Where the stack pointer itself is wrong, nothing was found there.
+    is_fault && snapshot.stack.is_some() && snapshot.fault_address.abs_diff(snapshot.registers.sp()) < NEAR
 }
 
 /// Why a worker that ended like this has saved nothing.
 fn without_snapshot(report: &CrashReport, timed_out: bool) -> &'static str {
     if timed_out {
-        "the process did not take the signal that asks where it is: it blocks signals, or runs another program"
+        "the process did not take the signal that asks where it is: it blocks signals, runs another program, or had no time \
+         to"
     } else if report.end.contains("SIGKILL") {
         "SIGKILL leaves no time to save the stack"
     } else if report.end.starts_with("killed by") {
@@ -182,6 +209,7 @@ fn result(report: &CrashReport, unwritten: Option<String>) -> PostMortemResult {
     PostMortemResult {
         place: top.map(Frame::place),
         called_from: caller.map(Frame::place),
+        stack_overflow: false,
         unknown: report.frames_note.clone().filter(|_| top.is_none()),
         unwritten,
     }

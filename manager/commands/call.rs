@@ -32,6 +32,8 @@ mod latency;
 
 pub use job::{ROLE, main};
 
+use crate::logging::escape;
+use crate::post_mortem;
 use crate::system::errors::{reason, reason_at};
 use job::CallRequest;
 
@@ -57,7 +59,7 @@ pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
         runtime.block_on(run_child(&program, extra)).map(|ended| (ended, scoreboard))
     });
     match ran {
-        Ok((ended, scoreboard)) => exit_code(&args.file, repeat, &ended, &scoreboard),
+        Ok((ended, scoreboard)) => exit_code(&args.file, repeat, &ended, scoreboard),
         Err(error) => fail(&format!("{}: no job could be run: {}", DisplayPath(&args.file), reason(&error)), 1),
     }
 }
@@ -160,7 +162,7 @@ async fn run_child(program: &Program, extra: Vec<OwnedFd>) -> io::Result<CallExi
 }
 
 /// Reports how it ended, unless the child has done so itself.
-fn exit_code(file: &Path, repeat: u64, ended: &CallExit, scoreboard: &ScoreboardView) -> ExitCode {
+fn exit_code(file: &Path, repeat: u64, ended: &CallExit, scoreboard: ScoreboardView) -> ExitCode {
     let seen = scoreboard.read();
     let exit_cause = judge(ended.end, &seen, clock::now());
     if let (WorkerActivity::Disconnected, ExitStatus::Exit(code @ (0 | 1))) = (seen.activity, ended.end) {
@@ -168,8 +170,17 @@ fn exit_code(file: &Path, repeat: u64, ended: &CallExit, scoreboard: &Scoreboard
     }
     let number = seen.job.as_ref().filter(|_| repeat > 1).map(|job| job.number);
     let place = place(&exit_cause, seen.activity, ended.word.as_ref(), number);
+    print_calls(scoreboard);
     let by_us = if ended.killed { ", as you asked" } else { "" };
     fail(&format!("{}: {} {place}{by_us}", DisplayPath(file), ended.end), 1)
+}
+
+/// Prints what the child was doing when it crashed, if it has saved that.
+fn print_calls(scoreboard: ScoreboardView) {
+    let Ok(Some(snapshot)) = scoreboard.copy_crash_area() else { return };
+    for line in post_mortem::describe(&File::from(snapshot)) {
+        eprintln!("gm-native: {}", escape(&line));
+    }
 }
 
 /// Where in its life the child was.

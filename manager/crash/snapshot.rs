@@ -3,6 +3,7 @@
 //! Read from a crash area ([`crate::system::crash_area`]), which is hostile input: every length is checked against what
 //! there is room for, and a piece with a wrong one is missing.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -53,21 +54,33 @@ pub(crate) struct Registers {
 }
 
 /// Part of a stack.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct StackCopy {
-    /// Address of the first byte: the stack pointer.
+    /// Address of the first byte: the stack pointer, or where the stack ends if the thread has overflowed it.
     pub start: u64,
     /// Up to 64 KiB from there.
     pub bytes: Vec<u8>,
 }
 
 /// A workload, or its beginning.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SavedWorkload {
     /// What was saved: up to `crash_workload_max` bytes.
     pub bytes: Vec<u8>,
     /// How long the whole workload is.
     pub size: u64,
+}
+
+impl fmt::Debug for StackCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of the stack from {:#x} on", self.bytes.len(), self.start)
+    }
+}
+
+impl fmt::Debug for SavedWorkload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes of the workload", self.bytes.len(), self.size)
+    }
 }
 
 impl SavedWorkload {

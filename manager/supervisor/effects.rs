@@ -277,6 +277,7 @@ impl Effects {
     /// Kills what is left and waits for the ends of connections that are under way.
     pub(crate) async fn finish(mut self) -> Logger {
         self.read_all_exited();
+        self.finish_post_mortems().await;
         let left: Vec<ChildId> = self.children.keys().copied().collect();
         left.into_iter().for_each(|id| self.kill(id));
         self.guardian.finish();

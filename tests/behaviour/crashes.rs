@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::fixture::{Job, path, served, wait_serving, workers};
+use crate::fixture::{Job, path, served, touch, wait_busy, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::plugins;
@@ -59,6 +60,7 @@ fn every_crash_leaves_a_report() {
         let kept = fs::read(manager.dir().join(format!("state/crashes/{id}.workload"))).unwrap();
         assert_eq!(kept, workload.as_bytes(), "{way}");
         assert!(examined["place"].is_string(), "{way}: {examined}");
+        assert_eq!(examined["stack_overflow"], way == "overflow", "{way}: {examined}");
         let line = manager.wait_log(&format!("; report {id}"));
         assert!(line.contains(&format!("killed by {signal} in job")), "{way}: {line}");
     }
@@ -177,6 +179,28 @@ fn a_handler_that_a_constructor_sets_hides_no_crash() {
     Job::act(&gearmand, "u1", "").failure();
     let (_, report) = report(&manager, "u1");
     assert_eq!([&report["end"], &report["snapshot"]["signal_name"]], ["killed by SIGSEGV", "SIGSEGV"], "{report}");
+}
+
+/// The manager ends only when the reports that it has announced are written.
+#[test]
+fn a_crash_in_a_stop_leaves_a_report() {
+    let (gearmand, mut manager) = served("on_crash = fail\ncount = 3");
+    let gate = path(&manager, "gate");
+    let jobs = ["u1", "u2", "u3"].map(|unique| {
+        let job = Job::act(&gearmand, unique, &format!("wait {gate}\ncrash null"));
+        wait_busy(&manager, &job.handle);
+        job
+    });
+    manager.signal(Signal::SIGTERM);
+    manager.wait_event("draining", |_| true);
+    touch(&gate);
+    jobs.into_iter().for_each(|job| drop(job.failure()));
+    assert_eq!(manager.wait_exit().code(), Some(0));
+    let events = manager.wait_last_events();
+    let examined = events.iter().filter(|event| event["event"] == "worker_examined" && event["place"].is_string());
+    assert_eq!(examined.count(), 3, "{events:?}");
+    let reports = fs::read_dir(manager.dir().join("state/crashes")).unwrap();
+    assert_eq!(reports.count(), 6, "a report and a workload each");
 }
 
 /// Reports are bounded, the oldest go, and none is written where `crash_keep` is 0.

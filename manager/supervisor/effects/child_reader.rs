@@ -45,6 +45,13 @@ pub(crate) struct ChildRead {
     left: PipeState,
 }
 
+impl ChildRead {
+    /// Whether this child's channel has ended.
+    pub(super) fn is_last_of(&self, child: ChildId) -> bool {
+        self.child == child && self.child_fd == ChildFd::Channel && self.left == PipeState::End
+    }
+}
+
 /// How a line that was printed is logged. Errors are shown always, since they are often the last thing a process says.
 pub(super) struct OutputLogger {
     level: Level,

@@ -89,6 +89,13 @@ impl ChildKind {
     }
 }
 
+impl ChildKind {
+    /// Whether an examination is over, although its process may not be.
+    pub(super) fn has_result(&self) -> bool {
+        matches!(self, Self::PostMortem(post_mortem) if post_mortem.has_result())
+    }
+}
+
 impl ManagedChild {
     /// When it is to be ended; workers are the core's business.
     pub(super) fn deadline(&self) -> Option<Duration> {

@@ -1,6 +1,7 @@
 //! Dead workers are examined one after the other, each by a child with a deadline: thousands of deaths cost no more.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -19,6 +20,7 @@ use crate::post_mortem::{PostMortemRequest, PostMortemResult, ROLE};
 use crate::supervisor::event::{Death, DeathAt, Event, ExaminedWorker};
 use crate::supervisor::out_of_memory::OutOfMemory;
 use crate::supervisor::reconcile::WorkerId;
+use crate::system::child_poller::ChildId;
 use crate::system::clock;
 use crate::system::errors::reason;
 use crate::system::spawn::file_holding;
@@ -29,6 +31,8 @@ use crate::worker::messages;
 const WAITING: usize = 16;
 /// How long an examination may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the manager waits for all of them when it ends.
+const TIMEOUT_AT_END: Duration = Duration::from_secs(5);
 
 /// What is left of dead workers.
 #[derive(Default)]
@@ -72,6 +76,10 @@ impl PostMortem {
 
     pub(super) fn times_out(&mut self) {
         self.deadline = None;
+    }
+
+    pub(super) fn has_result(&self) -> bool {
+        self.result.is_some()
     }
 
     pub(super) fn receive(&mut self, message: &[u8]) {
@@ -121,6 +129,7 @@ impl Effects {
             report: id,
             place: None,
             called_from: None,
+            stack_overflow: false,
             unknown: None,
             unwritten: None,
             left_out: 0,
@@ -162,7 +171,7 @@ impl Effects {
     }
 
     fn next_post_mortem(&mut self) {
-        if self.short_lived().any(|(_, child)| matches!(child.kind, ChildKind::PostMortem(_))) {
+        if self.post_mortem().is_some() {
             return;
         }
         while let Some(Examination { report, snapshot, mut examined }) = self.post_mortems.waiting.pop_front() {
@@ -185,6 +194,46 @@ impl Effects {
         }
     }
 
+    /// When the manager ends: the reports that were announced are written, unless that takes long.
+    pub(super) async fn finish_post_mortems(&mut self) {
+        // Out of time, those that are left have no report.
+        let _ = tokio::time::timeout(TIMEOUT_AT_END, self.examine_all()).await;
+    }
+
+    async fn examine_all(&mut self) {
+        while let Some(id) = self.post_mortem() {
+            if self.children.get(&id).is_some_and(|child| child.kind.has_result()) {
+                self.end_post_mortem(id);
+                continue;
+            }
+            poll_fn(|context| self.poller.poll(context)).await;
+            while let Some(read) = self.poll() {
+                if read.is_last_of(id) {
+                    self.end_post_mortem(id);
+                }
+            }
+            // A child that keeps sending must not starve the timer.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Its process is of no more interest.
+    fn end_post_mortem(&mut self, id: ChildId) {
+        self.kill(id);
+        let Some(child) = self.children.remove(&id) else { return };
+        self.poller.forget(&child.channel);
+        self.short_lived.remove(&id);
+        if let ChildKind::PostMortem(post_mortem) = child.kind {
+            self.post_mortem_ended(*post_mortem);
+        }
+    }
+
+    /// The examination that is under way.
+    fn post_mortem(&self) -> Option<ChildId> {
+        let mut all = self.short_lived().filter(|(_, child)| matches!(child.kind, ChildKind::PostMortem(_)));
+        all.next().map(|(id, _)| id)
+    }
+
     pub(super) fn crashes_dir(&self) -> PathBuf {
         self.store.dir().with_file_name(CRASHES)
     }
@@ -192,8 +241,9 @@ impl Effects {
     pub(super) fn post_mortem_ended(&mut self, post_mortem: PostMortem) {
         let PostMortem { mut examined, result, deadline } = post_mortem;
         match result {
-            Some(PostMortemResult { place, called_from, unknown, unwritten }) => {
+            Some(PostMortemResult { place, called_from, stack_overflow, unknown, unwritten }) => {
                 (examined.place, examined.called_from) = (place, called_from);
+                examined.stack_overflow = stack_overflow;
                 (examined.unknown, examined.unwritten) = (unknown, unwritten);
             }
             None if deadline.is_none() => {

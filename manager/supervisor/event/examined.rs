@@ -24,6 +24,8 @@ pub(crate) struct ExaminedWorker {
     pub place: Option<String>,
     /// From where that was called.
     pub called_from: Option<String>,
+    /// It crashed since its stack was full.
+    pub stack_overflow: bool,
     /// Why the place is not known.
     pub unknown: Option<String>,
     /// Why there is no report.
@@ -40,6 +42,9 @@ impl ExaminedWorker {
         let found = match (&self.place, &self.unknown) {
             (Some(place), _) if self.timed_out => {
                 format!("worker {pid} was in {place}{caller} when its job was past its timeout")
+            }
+            (Some(place), _) if self.stack_overflow => {
+                format!("worker {pid} has overflowed its stack in {place}{caller}")
             }
             (Some(place), _) => format!("worker {pid} crashed in {place}{caller}"),
             (None, Some(unknown)) => format!("where worker {pid} ended is unknown: {unknown}"),
@@ -71,11 +76,14 @@ mod tests {
             report: "20261124-1".parse().unwrap(),
             place: Some("parse (src/lib.rs:42:9)".into()),
             called_from: None,
+            stack_overflow: false,
             unknown: None,
             unwritten: None,
             left_out: 0,
         };
         assert_eq!(examined.line(), "reverse: worker 4711 crashed in parse (src/lib.rs:42:9); report 20261124-1");
+        let overflow = ExaminedWorker { stack_overflow: true, ..examined.clone() };
+        assert!(overflow.line().contains("worker 4711 has overflowed its stack in parse ("), "{}", overflow.line());
         let called = ExaminedWorker { called_from: Some("run (f.so)".into()), timed_out: true, ..examined.clone() };
         assert_eq!(
             called.line(),

@@ -2,6 +2,7 @@
 //!
 //! Nothing is read through a pointer of the crashed thread's: the kernel copies, and stops where there is no memory.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use nix::errno::Errno;
@@ -10,6 +11,8 @@ use nix::libc::{self, c_int, siginfo_t, ucontext_t};
 use crate::system::crash_area::{Architecture, Cause, CrashArea, MAPPINGS_MAX, Piece, STACK_MAX, Word};
 
 const PAGE: usize = 4096;
+/// No function takes more of a stack: a stack pointer that is further from one is wrong.
+const FRAME_MAX: usize = 64 << 20;
 
 /// What is to be saved.
 pub(super) struct Snapshot<'a> {
@@ -28,9 +31,12 @@ impl Snapshot<'_> {
         area.clear();
         self.save_header(area);
         let sp = stack_pointer(self.context);
-        area.header().store(Word::StackStart, sp as u64, Relaxed);
-        copy(self.process, sp, area.piece(Piece::Stack), STACK_MAX, |length| area.complete(Piece::Stack, length));
-        self.save_mappings(area, sp);
+        self.save_stack(area, sp);
+        let above = self.save_mappings(area, sp);
+        if area.header().load(Word::Stack, Relaxed) == 0 && above != 0 {
+            // The stack pointer of a thread that overflows its stack is below it.
+            self.save_stack(area, above);
+        }
         if let Some((start, length)) = self.workload {
             area.header().store(Word::WorkloadSize, length as u64, Relaxed);
             let most = length.min(area.workload_max());
@@ -66,9 +72,16 @@ impl Snapshot<'_> {
         }
     }
 
-    /// The list of mappings, without those that explain nothing.
-    fn save_mappings(&self, area: &CrashArea, sp: usize) {
-        let Some(file) = self.open_mappings() else { return };
+    fn save_stack(&self, area: &CrashArea, start: usize) {
+        area.header().store(Word::StackStart, start as u64, Relaxed);
+        copy(self.process, start, area.piece(Piece::Stack), STACK_MAX, |length| area.complete(Piece::Stack, length));
+    }
+
+    /// The list of mappings, without those that explain nothing. Returns where readable memory begins above the stack
+    /// pointer, or 0 if there is none nearby.
+    fn save_mappings(&self, area: &CrashArea, sp: usize) -> usize {
+        let Some(file) = self.open_mappings() else { return 0 };
+        let above = Cell::new(0);
         // SAFETY: a fault address is a plain value, whatever it means.
         let fault = unsafe { self.info.si_addr() }.addr();
         let buffer = area.piece(Piece::Mappings);
@@ -85,13 +98,20 @@ impl Snapshot<'_> {
             }
             // SAFETY: the piece is mapped; another thread may write to it, which changes the text and nothing else.
             let text = unsafe { std::slice::from_raw_parts_mut(buffer, filled) };
-            (kept, filled) = keep_lines(text, kept, |line| is_kept(line, [sp, fault]));
+            (kept, filled) = keep_lines(text, kept, |line| {
+                let start = readable_from(line);
+                if above.get() == 0 && start.checked_sub(sp).is_some_and(|frame| frame < FRAME_MAX) {
+                    above.set(start);
+                }
+                is_kept(line, [sp, fault])
+            });
         }
         // SAFETY: a plain system call.
         unsafe { libc::close(file) };
         if kept > 0 {
             area.complete(Piece::Mappings, kept);
         }
+        above.get()
     }
 
     fn open_mappings(&self) -> Option<c_int> {
@@ -163,6 +183,13 @@ fn is_kept(line: &[u8], addresses: [usize; 2]) -> bool {
     rest.get(3) == Some(&b'x')
         || rest.iter().any(|byte| matches!(byte, b'/' | b'['))
         || addresses.iter().any(|address| (start..end).contains(address))
+}
+
+/// Where a mapping begins; 0 if it cannot be read.
+fn readable_from(line: &[u8]) -> usize {
+    let (start, rest) = hexadecimal(line);
+    let (_, rest) = hexadecimal(rest.get(1..).unwrap_or_default());
+    if rest.get(1) == Some(&b'r') { start } else { 0 }
 }
 
 /// The number at the beginning of a text, and what follows it.
@@ -249,6 +276,13 @@ mod tests {
     }
 
     #[test]
+    fn readable_memory_begins_with_a_mapping() {
+        for (line, start) in [("7f00-7f10 rw-p 0", 0x7f00), ("7f00-7f10 ---p 0", 0), ("", 0), ("7f00", 0)] {
+            assert_eq!(readable_from(line.as_bytes()), start, "{line}");
+        }
+    }
+
+    #[test]
     fn lines_are_dropped_as_they_are_read() {
         let keep = |line: &[u8]| line.starts_with(b"k");
         let mut text = *b"k1\nd2\nk3\nd4\nk";
@@ -261,7 +295,6 @@ mod tests {
 
     #[test]
     fn memory_is_copied_as_far_as_there_is_some() {
-        use std::cell::Cell;
         let bytes: Vec<u8> = (0..3 * PAGE).map(|n| (n % 251) as u8).collect();
         let own = std::process::id() as i32;
         let (mut to, length) = (vec![0; bytes.len()], Cell::new(0));

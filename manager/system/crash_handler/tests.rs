@@ -32,7 +32,11 @@ const WAYS: &[(&str, c_int, Check)] = &[
     ("abort", libc::SIGABRT, |seen| assert!(seen.was_sent() && seen.sender == seen.process)),
     ("sent", libc::SIGSEGV, |seen| assert!(seen.was_sent() && seen.sender == seen.process)),
     ("filtered", libc::SIGSYS, |seen| assert!(seen.was_sent())),
-    ("overflow", libc::SIGSEGV, |seen| assert!(seen.fault_address.abs_diff(seen.registers.sp()) < 1 << 16)),
+    ("overflow", libc::SIGSEGV, |seen| overflows(seen)),
+    ("overflow by a large frame", libc::SIGSEGV, |seen| {
+        overflows(seen);
+        assert!(seen.stack.as_ref().unwrap().start > seen.registers.sp());
+    }),
     ("thread", libc::SIGSEGV, |seen| {
         assert!(!seen.is_main_thread());
         assert_eq!(seen.thread_name, "the culprit");
@@ -87,6 +91,11 @@ fn every_way_to_crash() {
         let (end, snapshot) = run(way);
         assert_eq!((end, snapshot), (*expected, None), "{way}");
     }
+}
+
+fn overflows(seen: &ThreadSnapshot) {
+    assert!(seen.fault_address.abs_diff(seen.registers.sp()) < 1 << 16);
+    assert!(seen.stack.as_ref().unwrap().bytes.len() == 1 << 16);
 }
 
 /// Whether stack and mappings are there, and the pc lies in a mapping of this program.
@@ -152,6 +161,7 @@ fn crash(way: &str) {
         "filtered" => send(libc::SIGSYS),
         "killed" => send(libc::SIGKILL),
         "overflow" => drop(overflow(0)),
+        "overflow by a large frame" => drop(large_frame(0)),
         "thread" => {
             let thread = std::thread::Builder::new().name("the culprit".into());
             drop(thread.spawn(crash_at_null).unwrap().join());
@@ -242,6 +252,12 @@ fn read_behind_the_end() {
 fn overflow(depth: u64) -> u64 {
     let frame = std::hint::black_box([depth; 64]);
     if depth == u64::MAX { 0 } else { overflow(depth + 1) + frame[7] }
+}
+
+#[inline(never)]
+fn large_frame(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 1 << 15]);
+    if depth == u64::MAX { 0 } else { large_frame(depth + 1) + frame[7] }
 }
 
 extern "C" fn on_thread_crash(_: *mut c_void) -> *mut c_void {
