@@ -132,6 +132,7 @@ walks: ## take a million random steps over the supervisor's decisions
 # Prints the seed of the moments at which managers are killed: GM_KILL_SEED repeats them.
 deaths: deps ## let 10,000 workers die, and kill 200 managers; takes minutes
 	$(CARGO) test --locked --test behaviour ten_thousand_deaths -- --ignored --nocapture
+	$(CARGO) test --locked --test behaviour a_thousand_crashes -- --ignored --nocapture
 	$(CARGO) test --locked --test behaviour two_hundred_that_are_killed -- --ignored --nocapture
 
 # ROLLOUTS chooses how many. No rollout begins after ROLLOUTS_SECONDS.

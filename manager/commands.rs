@@ -4,12 +4,15 @@ pub mod call;
 pub mod check;
 mod child;
 mod configuration;
+pub mod crashes;
 pub mod dev;
 pub mod events;
 pub mod new;
 mod outcome;
 pub mod output;
 mod preconditions;
+pub mod quarantine;
+mod records;
 pub mod retry;
 pub mod rollback;
 pub mod run;
@@ -78,6 +81,8 @@ pub fn run(cli: &Cli) -> ExitCode {
             true => events::follow(control, format(args.json)),
             false => events::latest(control, format(args.json)),
         }),
+        Some(Command::Crashes(args)) => crashes::run(cli, args),
+        Some(Command::Quarantine(args)) => quarantine::run(cli, args),
         Some(Command::Call(args)) => call::call(cli, args),
         Some(Command::Check(args)) => check::check(cli, args, format(args.json)),
         Some(Command::New(args)) => new::new(args),

@@ -35,8 +35,8 @@ pub use client::{ClientError, ControlClient, Events};
 pub use failures::{FailedReloadStatus, FailureRateStatus, LastFailureStatus};
 pub use feed::{EventLine, Feed};
 pub use messages::{
-    CalledOffFile, ControlRequest, ErrorCode, JoinedRollback, Reply, RequestError, RetryReply, RollbackReply,
-    VersionState, VersionStatus,
+    AttemptsOf, CalledOffFile, ControlRequest, ErrorCode, JoinedRollback, Reply, RequestError, RetryReply,
+    RollbackReply, VersionState, VersionStatus,
 };
 pub use server::{ControlServer, PendingRequest};
 pub use socket::{BindError, ControlListener};

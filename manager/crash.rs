@@ -7,14 +7,9 @@
 //! What is known becomes a [`report`], and a job that has killed too many workers is [`quarantine`]d. Both are
 //! [`files`] in the state directory.
 
-#[allow(dead_code)] // Their users follow.
 pub(crate) mod files;
-#[allow(dead_code)]
 pub(crate) mod quarantine;
-#[allow(dead_code)]
 pub(crate) mod record_id;
-#[allow(dead_code)]
 pub(crate) mod report;
-#[allow(dead_code)]
-pub(crate) mod request;
 pub(crate) mod snapshot;
+pub(crate) mod workload_hash;

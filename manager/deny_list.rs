@@ -123,6 +123,13 @@ impl DenyList {
         table.used.store(self.servers.len() as u64, Release);
     }
 
+    /// Denies the job no more, where it was denied.
+    pub(crate) fn remove(&mut self, job: &JobIdentity<'_>) {
+        let key = job.key();
+        let keys = &self.mapping.header().keys[..self.servers.len()];
+        keys.iter().filter(|of| of.load(Relaxed) == key).for_each(|of| of.store(0, Release));
+    }
+
     /// The job server may have been restarted, and then gives the same handles to other jobs.
     pub(crate) fn forget_server(&mut self, server: &str) {
         let table = self.mapping.header();
@@ -252,6 +259,21 @@ mod tests {
         assert!(SharedMapping::<Table>::map(&fd, 0, Access::Write).is_err());
         assert!(nix::unistd::write(&fd, &[0]).is_err());
         assert!(nix::unistd::ftruncate(&fd, 0).is_err());
+    }
+
+    #[test]
+    fn a_job_may_be_allowed_again() {
+        let (mut list, denied) = both();
+        list.remove(&job("H:1"));
+        list.add(&job("H:1"), "a", NOW);
+        list.add(&job("H:2"), "b", NOW);
+        list.remove(&job("H:1"));
+        assert_eq!(
+            (denied.reason(&job("H:1"), None, NOW), denied.reason(&job("H:2"), None, NOW)),
+            (None, Some("b".into()))
+        );
+        list.add(&job("H:1"), "c", NOW);
+        assert_eq!(denied.reason(&job("H:1"), None, NOW).as_deref(), Some("c"));
     }
 
     #[test]

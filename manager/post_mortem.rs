@@ -4,7 +4,9 @@
 //! The report is written before anything hostile is looked at, and again with what was found: a parser that is killed
 //! leaves a report.
 
+mod quarantine;
 mod signals;
+mod workload;
 
 use std::fs::File;
 use std::io::Read;
@@ -14,7 +16,8 @@ use std::time::Duration;
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
-use crate::crash::files::{RecordDir, TOTAL_MAX};
+use crate::crash::files::{CRASHES, RecordDir, TOTAL_MAX};
+use crate::crash::quarantine::QuarantinedJob;
 use crate::crash::report::{CrashReport, Frame, SnapshotFacts, SnapshotMoment};
 use crate::crash::snapshot::ThreadSnapshot;
 use crate::system::channel::Channel;
@@ -23,6 +26,7 @@ use crate::system::errors::reason;
 use crate::system::exit;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::worker::messages::{decode, encode};
+use workload::KeptWorkload;
 
 /// The hidden argument that selects this role.
 pub(crate) const ROLE: &str = "--gm-native-postmortem";
@@ -33,14 +37,20 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// What the manager knows. The snapshot's descriptor follows that of the request, where there is one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PostMortemRequest {
-    /// Where reports are.
-    pub dir: PathBuf,
-    /// How many are kept.
-    pub keep: u32,
+    /// Where reports and jobs in quarantine are.
+    pub state_dir: PathBuf,
+    /// How many reports are kept.
+    pub crash_keep: u32,
     /// The worker was ended since its job was past its timeout.
     pub timed_out: bool,
-    /// Everything but what only the snapshot knows.
-    pub report: CrashReport,
+    /// Everything but what only the snapshot knows. None if no report is to be written.
+    pub report: Option<CrashReport>,
+    /// The job in hand, if it is to be kept: everything but its workload.
+    pub quarantined: Option<QuarantinedJob>,
+    /// How many jobs are kept.
+    pub quarantine_keep: u32,
+    /// `crash_workload_max`.
+    pub workload_max: u64,
 }
 
 /// What was found.
@@ -76,35 +86,54 @@ fn inherit() -> Option<(Channel, PostMortemRequest, Option<File>)> {
     Some((channel, decode(&request).ok()?, inherited(EXTRA_FD + 1).map(File::from)))
 }
 
+/// The job in quarantine is written first, since it is all that is left of it.
 fn examine(request: PostMortemRequest, snapshot: Option<File>) -> PostMortemResult {
-    let PostMortemRequest { dir, keep, timed_out, mut report } = request;
-    let Some(id) = report.id else { return PostMortemResult::default() };
     let snapshot = snapshot.map(|file| ThreadSnapshot::read(&file)).transpose();
     let (snapshot, unread) = match snapshot {
         Ok(snapshot) => (snapshot.flatten(), None),
         Err(error) => (None, Some(format!("its snapshot cannot be read: {}", reason(&error)))),
     };
+    let workload = KeptWorkload::of(snapshot.as_ref(), request.workload_max);
+    let kept = quarantine::keep(&request, &workload);
+    let mut found = write_report(request, snapshot.as_ref(), unread, &workload);
+    found.unwritten = found.unwritten.or_else(|| kept.err());
+    found
+}
+
+fn write_report(
+    request: PostMortemRequest,
+    snapshot: Option<&ThreadSnapshot>,
+    unread: Option<String>,
+    workload: &KeptWorkload<'_>,
+) -> PostMortemResult {
+    let PostMortemRequest { state_dir, crash_keep, timed_out, report, .. } = request;
+    let Some((id, mut report)) = report.and_then(|report| Some((report.id?, report))) else {
+        return PostMortemResult::default();
+    };
     report.frames_note = unread.or_else(|| snapshot.is_none().then(|| without_snapshot(&report, timed_out).into()));
-    let mut workload = None;
-    let stack_overflow = snapshot.as_ref().is_some_and(overflows_stack);
+    let stack_overflow = snapshot.is_some_and(overflows_stack);
     if stack_overflow {
         report.notes.push("the thread has overflowed its stack".into());
     }
-    if let Some(snapshot) = &snapshot {
-        report.snapshot = Some(facts(snapshot));
-        workload = keep_workload(&mut report, snapshot);
+    report.snapshot = snapshot.map(facts);
+    if let Some(job) = &mut report.job {
+        job.workload_size = workload.size;
+        job.workload_kept = workload.whole.is_some();
+        job.workload_note = workload.note.clone();
+        job.sha256 = workload.sha256.clone();
     }
-    let opened = RecordDir::create(&dir).map_err(|error| error.to_string());
+    let opened = RecordDir::create(&state_dir.join(CRASHES)).map_err(|error| error.to_string());
     let written = opened.and_then(|opened| {
-        opened.write(id, &report, workload).map_err(|error| reason(&error).to_string()).map(|()| opened)
+        let whole = workload.whole.filter(|_| report.job.is_some());
+        opened.write(id, &report, whole).map_err(|error| reason(&error).to_string()).map(|()| opened)
     });
-    if let Some(snapshot) = &snapshot {
+    if let Some(snapshot) = snapshot {
         name_calls(&mut report, snapshot);
     }
     let unwritten = written.and_then(|opened| {
         opened.write(id, &report, None).map_err(|error| reason(&error).to_string())?;
         // What cannot be removed now is removed after the next death.
-        let _ = opened.prune(keep as usize, TOTAL_MAX);
+        let _ = opened.prune(crash_keep as usize, TOTAL_MAX);
         Ok(())
     });
     PostMortemResult { stack_overflow, ..result(&report, unwritten.err()) }
@@ -165,21 +194,6 @@ fn facts(snapshot: &ThreadSnapshot) -> SnapshotFacts {
             .map(|(name, value)| (name.to_owned(), format!("{value:#018x}")))
             .collect(),
     }
-}
-
-/// The workload to write beside the report: the whole one, or none.
-fn keep_workload<'a>(report: &mut CrashReport, snapshot: &'a ThreadSnapshot) -> Option<&'a [u8]> {
-    let (job, saved) = (report.job.as_mut()?, snapshot.workload.as_ref());
-    job.workload_size = saved.map(|saved| saved.size);
-    let Some(whole) = saved.filter(|saved| saved.is_whole()) else {
-        job.workload_note = Some(match saved {
-            Some(_) => "it is longer than crash_workload_max".into(),
-            None => "it was not saved: crash_workload_max is 0, or the process ended before".into(),
-        });
-        return None;
-    };
-    (job.workload_kept, job.workload_note) = (true, None);
-    Some(&whole.bytes)
 }
 
 /// Finds the calls that the thread was in.

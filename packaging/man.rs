@@ -84,7 +84,7 @@ const LATE: (&str, &str) = ("5", "The manager did not answer within 5 seconds.")
 const USAGE: (&str, &str) = ("2", "Usage or configuration error.");
 
 /// Every command.
-const VERBS: [Verb; 10] = [
+const VERBS: [Verb; 12] = [
     Verb {
         name: "status",
         exit: &[
@@ -196,6 +196,38 @@ const VERBS: [Verb; 10] = [
         see_also: &["gm-native-versions(1)", "gm-native-rollback(1)", "gm-native-events(1)"],
     },
     Verb {
+        name: "crashes",
+        exit: &[
+            ("0", "Printed; with replay: the job is done."),
+            (
+                "1",
+                "The reports cannot be read, or there is none of that id. With replay: the job failed, crashed, or cannot be run again; standard error says why.",
+            ),
+            USAGE,
+        ],
+        examples: &[
+            ("gm-native -c gm.ini crashes", "What crashed where, and how often."),
+            ("gm-native -c gm.ini crashes show 20261124-3", "Everything about one crash."),
+            ("gm-native -c gm.ini crashes replay 20261124-3 --gdb", "Runs its job again in gdb."),
+        ],
+        see_also: &["gm-native-quarantine(1)", "gm-native-call(1)", "gm-native-events(1)"],
+    },
+    Verb {
+        name: "quarantine",
+        exit: &[
+            ("0", "Printed, submitted or removed."),
+            ("1", "A job cannot be read, submitted or removed."),
+            USAGE,
+            ("3", "The job server of a job cannot be reached; the job stays in quarantine."),
+            ("4", "The workload of a job was not kept, so it cannot be submitted."),
+        ],
+        examples: &[
+            ("gm-native -c gm.ini quarantine", "The jobs that killed too many workers."),
+            ("gm-native -c gm.ini quarantine resubmit 20261124-1", "Once the library is repaired."),
+        ],
+        see_also: &["gm-native-crashes(1)", "gm-native-submit(1)"],
+    },
+    Verb {
         name: "dev",
         exit: &[("0", "Stopped by Ctrl-C or SIGTERM."), ("1", "It could not start."), USAGE],
         examples: &[
@@ -271,11 +303,37 @@ fn of_verb(command: &Command, verb: &Verb, dir: &Path) -> io::Result<()> {
     man.render_description_section(&mut file)?;
     man.render_options_section(&mut file)?;
     let mut more = Roff::new();
+    subcommands(&mut more, command);
     section(&mut more, "EXIT STATUS", verb.exit);
     section(&mut more, "EXAMPLES", verb.examples);
     let names: Vec<&str> = ["gm-native(1)"].iter().chain(verb.see_also).copied().collect();
     see_also(&mut more, &names);
     more.to_writer(&mut file)
+}
+
+/// The commands of a command, with their options.
+fn subcommands(roff: &mut Roff, command: &Command) {
+    if command.has_subcommands() {
+        roff.control("SH", ["COMMANDS"]);
+    }
+    for one in command.get_subcommands() {
+        let own = |arg: &&Arg| !arg.is_hide_set() && !arg.is_global_set() && arg.get_id() != "help";
+        let (operands, options): (Vec<&Arg>, Vec<&Arg>) =
+            one.get_arguments().filter(own).partition(|arg| arg.is_positional());
+        let words: Vec<String> =
+            options.iter().map(|arg| option(arg)).chain(operands.into_iter().map(operand)).collect();
+        let about = one.get_long_about().or(one.get_about()).map(ToString::to_string).unwrap_or_default();
+        let name = format!("{} {}", one.get_name(), words.join(" "));
+        roff.control("TP", []).text([bold(name.trim_end())]).text([roman(about.replace("\n\n", ". "))]);
+        for arg in options {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            roff.control("RS", [])
+                .control("TP", [])
+                .text([bold(option(arg).trim_matches(['[', ']']))])
+                .text([roman(help)]);
+            roff.control("RE", []);
+        }
+    }
 }
 
 /// All options with their values, and how many files a command takes: clap_mangen's own shows neither.

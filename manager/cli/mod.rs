@@ -4,7 +4,7 @@
 //! completions from them. What an option means to the configuration is a key and a text ([`Cli::overrides`]), checked
 //! with the file's keys, so both get the same messages.
 
-mod verbs;
+pub mod verbs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,7 +14,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use verbs::{
-    CallArgs, CheckArgs, DevArgs, EventsArgs, NewArgs, RetryArgs, RollbackArgs, StatusArgs, SubmitArgs, VersionsArgs,
+    CallArgs, CheckArgs, CrashesArgs, DevArgs, EventsArgs, NewArgs, QuarantineArgs, RetryArgs, RollbackArgs,
+    StatusArgs, SubmitArgs, VersionsArgs,
 };
 
 /// Serve Gearman jobs with native libraries: copy a file into a directory, and its name becomes a function
@@ -85,6 +86,15 @@ pub enum Command {
     /// another version than the one in service. The command waits until every planned worker serves what the file holds,
     /// and says why if that does not happen. It also ends a rollback.
     Retry(RetryArgs),
+    /// List the reports of workers that died, show one, or run its job again
+    ///
+    /// Reads the manager's state directory; no manager has to run. Crashes of the same function and version at the same
+    /// place are one line, the last one first. The exit code is 0, or 1 if the reports cannot be read.
+    Crashes(CrashesArgs),
+    /// List the jobs that killed as many workers as they may, submit them again, or drop them
+    ///
+    /// Reads the manager's state directory; no manager has to run. A job gets there when it has cost max_attempts workers.
+    Quarantine(QuarantineArgs),
     /// Build crates as you edit them and serve them, with a job server in memory
     ///
     /// Starts a job server in memory, and a manager that serves the libraries in -w. Crates are built with cargo's dev

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
 use super::CheckLevel;
 
@@ -216,4 +216,109 @@ pub struct NewArgs {
     /// Take and return JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `crashes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct CrashesArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// One line for each report, instead of one for those with the same function, version and place
+    #[arg(long)]
+    pub all: bool,
+
+    /// What to do instead of listing the reports
+    #[command(subcommand)]
+    pub command: Option<CrashesCommand>,
+}
+
+/// What to do with a crash report.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum CrashesCommand {
+    /// Show a report: where it crashed, the job, and what the worker printed last
+    Show {
+        /// The report's id, from the list or the log
+        id: String,
+
+        /// The file as it is, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the job of a report again, in a separate process, with the version and the settings it had
+    ///
+    /// Works like gm-native call. Needs the workload (crash_workload_max), and the version in the store (keep_versions).
+    /// Settings that are secrets are not in the report: they come from -c.
+    Replay {
+        /// The report's id
+        id: String,
+
+        /// Run it in gdb
+        #[arg(long)]
+        gdb: bool,
+
+        /// Log more: -v debug, -vv trace
+        #[arg(short = 'v', long, action = ArgAction::Count)]
+        verbose: u8,
+    },
+}
+
+/// Options of `quarantine`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct QuarantineArgs {
+    /// What to do; without it, list the jobs.
+    #[command(subcommand)]
+    pub command: Option<QuarantineCommand>,
+}
+
+/// What to do with jobs in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum QuarantineCommand {
+    /// List the jobs (the default)
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a job, and how it killed its workers
+    Show {
+        /// The job's id, from the list or the log
+        id: String,
+
+        /// The file as it is, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Submit jobs again, in the background, to the servers they came from; they get all their attempts again
+    ///
+    /// A job keeps its unique id. It leaves quarantine once its server has accepted it. If its whole workload was not
+    /// kept, it cannot be submitted from here.
+    Resubmit {
+        /// The jobs' ids
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+
+        /// Priority; Gearman does not tell workers which one a job had
+        #[arg(long, value_enum, default_value_t)]
+        priority: JobPriority,
+    },
+    /// Remove jobs
+    Drop {
+        /// The jobs' ids
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+}
+
+/// With which priority a job is submitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum JobPriority {
+    /// Before others of the function
+    High,
+    /// In turn
+    #[default]
+    Normal,
+    /// After others of the function
+    Low,
 }

@@ -35,7 +35,7 @@ pub use job::{ROLE, main};
 use crate::logging::escape;
 use crate::post_mortem;
 use crate::system::errors::{reason, reason_at};
-use job::CallRequest;
+pub(super) use job::CallRequest;
 
 /// Runs the command. The exit code is 0 if all jobs succeeded, 1 if one did not, 2 for invalid options.
 pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
@@ -50,17 +50,22 @@ pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
         Ok(workload) => workload,
         Err(text) => return fail(&text, 1),
     };
-    let repeat = order.repeat;
+    run(&order, &workload)
+}
+
+/// Runs a job in a child. The exit code is 0 if it succeeded, else 1.
+pub(super) fn run(order: &CallRequest, workload: &[u8]) -> ExitCode {
+    let file = Path::new(&order.library);
     let ran = Program::open().and_then(|program| {
         let runtime = runtime()?;
         let (scoreboard_fd, scoreboard) = scoreboard::create(1, 0)?;
-        let order = file_holding(&messages::encode(&order))?;
-        let extra = vec![scoreboard_fd, order, file_holding(&workload)?, stdout()?];
+        let order = file_holding(&messages::encode(order))?;
+        let extra = vec![scoreboard_fd, order, file_holding(workload)?, stdout()?];
         runtime.block_on(run_child(&program, extra)).map(|ended| (ended, scoreboard))
     });
     match ran {
-        Ok((ended, scoreboard)) => exit_code(&args.file, repeat, &ended, scoreboard),
-        Err(error) => fail(&format!("{}: no job could be run: {}", DisplayPath(&args.file), reason(&error)), 1),
+        Ok((ended, scoreboard)) => exit_code(file, order.repeat, &ended, scoreboard),
+        Err(error) => fail(&format!("{}: no job could be run: {}", DisplayPath(file), reason(&error)), 1),
     }
 }
 

@@ -83,6 +83,35 @@ pub(super) fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Co
 /// # Errors
 /// As [`read`], but only for a file that cannot be read at all, or an invalid option.
 pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
+    let found = find_leniently(cli)?;
+    let control = match found.control.symlink_metadata() {
+        // It was started by another path to the same file.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            found.sibling().map(|sibling| config::default_control(&sibling.state_dir))
+        }
+        _ => None,
+    };
+    Ok((control.unwrap_or(found.control), found.warnings))
+}
+
+/// The state directory of the manager that a command line selects, whether it runs or not; with the configuration as far
+/// as it can be used.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn find_state(cli: &Cli) -> Result<Configuration, String> {
+    let mut found = find_leniently(cli)?;
+    if !found.state_dir.exists()
+        && let Some(sibling) = found.sibling()
+    {
+        found.control = config::default_control(&sibling.state_dir);
+        found.state_dir = sibling.state_dir;
+    }
+    Ok(found)
+}
+
+/// Reads the configuration that a command line names, where what is wrong with the file becomes warnings.
+fn find_leniently(cli: &Cli) -> Result<Configuration, String> {
     let origin = origin(cli.place.config.as_deref(), &cli.overrides().into_iter().collect())?;
     let path = origin.path.as_deref();
     let bytes = path.map(read_file).transpose()?;
@@ -92,15 +121,7 @@ pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
         return Err(errors.to_string());
     }
     let warnings = errors.errors.iter().map(ToString::to_string).collect();
-    let found = located(origin, config, warnings)?;
-    let control = match found.control.symlink_metadata() {
-        // It was started by another path to the same file.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            found.sibling().map(|sibling| config::default_control(&sibling.state_dir))
-        }
-        _ => None,
-    };
-    Ok((control.unwrap_or(found.control), found.warnings))
+    located(origin, config, warnings)
 }
 
 impl Configuration {

@@ -367,7 +367,7 @@ ConfigKey::new("max_plugin_size", "1G", "the largest library").global(plain!(max
 ConfigKey::new("crash_workload_max", "64K", "the largest workload to keep when its worker crashes; 0: none")
 .global(plain!(crash_workload_max, SIZE)),
 ConfigKey::new("crash_keep", "100", "crash reports to keep; 0: none is written").global(plain!(crash_keep, COUNT)),
-ConfigKey::new("quarantine_keep", "1000", "workloads to keep in quarantine").not_yet().global(plain!(quarantine_keep, COUNT)),
+ConfigKey::new("quarantine_keep", "1000", "jobs to keep in quarantine; 0: none").global(plain!(quarantine_keep, COUNT)),
 ConfigKey::new("log_file", "stdout; with `daemon`: syslog", "a file, or the word `syslog` or `stdout`")
 .global(plain!(log, LOG_TARGET)),
 ConfigKey::new("verbose", "0", "0 to 5, or `v` to `vvvvv`; see Verbosity").global(plain!(verbose, VERBOSITY)),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::messages::{ControlRequest, ErrorCode, RequestError, RetryReply, RollbackReply, VersionStatus};
+use super::messages::{AttemptsOf, ControlRequest, ErrorCode, RequestError, RetryReply, RollbackReply, VersionStatus};
 use super::status::StatusReply;
 use super::{EventLine, PROTOCOL, other_users, socket};
 use crate::plugins::name::FunctionName;
@@ -165,6 +165,16 @@ impl ControlClient {
         let function = self.function(function)?;
         let content = self.ask(ControlRequest::Rollback { function, hash, force })?;
         RollbackReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Asks the manager to forget which workers a job has killed; returns its answer, a sentence.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ControlClient::status`].
+    pub fn clear_attempts(&mut self, of: AttemptsOf) -> Result<String, ClientError> {
+        let content = self.ask(ControlRequest::ClearAttempts(of))?;
+        String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
     /// Asks the manager to try a rejected version again.

@@ -42,6 +42,24 @@ pub enum ControlRequest {
         /// The function.
         function: FunctionName,
     },
+    /// Forget which workers a job has killed, so that it gets all its attempts again; answered with a sentence.
+    ClearAttempts(AttemptsOf),
+}
+
+/// A job by all its names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptsOf {
+    /// Its function.
+    pub function: FunctionName,
+    /// Its job server, as configured.
+    pub server: String,
+    /// Its handle.
+    pub handle: String,
+    /// Its unique id.
+    pub unique: String,
+    /// The hash of its workload.
+    #[serde(default)]
+    pub workload: Option<String>,
 }
 
 impl ControlRequest {
@@ -66,7 +84,7 @@ impl ControlRequest {
             Some(version) => return Err(RequestError::version(version)),
             None => return Err(bad(format!("a request is an object with a version, as in {}", example()))),
         }
-        let known = ["status", "ping", "events", "versions", "rollback", "retry"];
+        let known = ["status", "ping", "events", "versions", "rollback", "retry", "clear_attempts"];
         match message.get("request").and_then(Value::as_str) {
             None => Err(bad(format!("the request does not say what it asks for, as in {}", example()))),
             Some(name) if !known.contains(&name) => Err(RequestError {

@@ -50,3 +50,45 @@ impl Record for QuarantinedJob {
     const FORMAT: u32 = 1;
     const WHAT: &'static str = "job in quarantine";
 }
+
+/// Whether a client has given a job a name of its own: "-" has a server make one of the workload.
+pub(crate) fn is_named(unique: &str) -> bool {
+    !unique.is_empty() && unique != "-"
+}
+
+impl QuarantinedJob {
+    /// Whether two are the same job, by its client's name for it or by its workload.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let is_named_alike = is_named(&self.unique) && self.unique == other.unique;
+        let is_alike = self.sha256.is_some() && self.sha256 == other.sha256;
+        self.function == other.function && (is_named_alike || is_alike)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(function: &str, unique: &str, sha256: &str) -> QuarantinedJob {
+        let sha256 = (!sha256.is_empty()).then_some(sha256);
+        serde_json::from_value(serde_json::json!({
+            "id": "20261124-1", "time": "", "function": function, "handle": "H:1", "unique": unique, "server": "a:4730",
+            "deaths": 3, "cause": "", "sha256": sha256,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_job_is_the_same_by_its_unique_id_or_its_workload() {
+        for (name, first, second, same) in [
+            ("submitted again under its name", job("f", "u", "1"), job("f", "u", "2"), true),
+            ("another name", job("f", "u", "1"), job("f", "v", "2"), false),
+            ("the same work under another name", job("f", "u", "1"), job("f", "v", "1"), true),
+            ("no name, the same work", job("f", "", "1"), job("f", "-", "1"), true),
+            ("nothing is known", job("f", "-", ""), job("f", "-", ""), false),
+            ("another function", job("f", "u", "1"), job("g", "u", "1"), false),
+        ] {
+            assert_eq!(first.is_same(&second), same, "{name}");
+        }
+    }
+}

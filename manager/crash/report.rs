@@ -235,18 +235,18 @@ impl Frame {
     /// Where it is: `parse_header (src/lib.rs:42:9)`, or as much of it as is known.
     pub(crate) fn place(&self) -> String {
         let module = self.module.rsplit('/').next().unwrap_or_default();
-        let source = self.file.as_ref().map(|file| {
+        let position = self.file.as_ref().map(|file| {
             let line = self.line.map_or(String::new(), |line| format!(":{line}"));
             let column = self.line.and(self.column).map_or(String::new(), |column| format!(":{column}"));
             format!("{file}{line}{column}")
         });
-        match (&self.function, source) {
-            (Some(function), Some(source)) => format!("{function} ({source})"),
+        match (&self.function, position) {
+            (Some(function), Some(position)) => format!("{function} ({position})"),
             (Some(function), None) => match self.function_offset {
                 Some(offset) if offset > 0 => format!("{function}+{offset:#x} ({module})"),
                 _ => format!("{function} ({module})"),
             },
-            (None, Some(source)) => source,
+            (None, Some(position)) => position,
             (None, None) if module.is_empty() => format!("{:#x}", self.address),
             (None, None) => format!("{module}+{:#x}", self.offset),
         }

@@ -153,6 +153,7 @@ impl Manager {
             is_counted,
             peak_kib,
             out_of_memory: None,
+            workload: None,
             completed,
             report: None,
         };

@@ -208,6 +208,7 @@ impl Core {
             Input::Counted(counted) => self.counted(&counted, now),
             Input::ScoreboardRead(seen) => self.scoreboard_read(&seen, now),
             Input::FailuresRead(reading) => self.failures_read(reading, now),
+            Input::ClearAttempts(of) => self.clear_attempts(&of),
             Input::Retry { function, asked } => self.retry(function, asked, now),
             Input::Rollback { function, version, asked } => self.roll_back(&function, version, asked, now),
             Input::Reload(config) => self.reload(*config, now),

@@ -31,7 +31,6 @@ use super::reconcile::WorkerId;
 use super::requeue::Requeues;
 use crate::config::Config;
 use crate::control::{EventLine, Feed};
-use crate::crash::files::CRASHES;
 use crate::deny_list::DenyList;
 use crate::gearman::admin::ServerVersion;
 use crate::logging::{Level, Logger, date};
@@ -144,7 +143,7 @@ impl Effects {
         results: mpsc::UnboundedSender<BackgroundResult>,
     ) -> std::io::Result<Self> {
         let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-        let post_mortems = PostMortems::new(&resources.store.dir().with_file_name(CRASHES));
+        let post_mortems = PostMortems::new(resources.store.dir().parent().unwrap_or(Path::new("")));
         let guardian = Guardian::new(resources.config.graceful_shutdown_wait_time)?;
         Ok(Self {
             config: resources.config,
@@ -201,8 +200,11 @@ impl Effects {
             Action::Deny { server, job, reason } => {
                 self.denied.add(&job.identity(&server), &reason, clock::now());
             }
+            Action::Allow { server, job } => self.denied.remove(&job.identity(&server)),
             Action::ForgetDenied { server } => self.denied.forget_server(&server),
-            Action::Examine { worker, death, server } => self.examine(worker, &death, server),
+            Action::Examine { worker, death, server, quarantines } => {
+                self.examine(worker, &death, server, quarantines);
+            }
             Action::ReportEvent(event) => self.report(&event),
             Action::TellAwaited => self.report_awaited(),
             action @ (Action::SetLastGood { .. }

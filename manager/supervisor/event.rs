@@ -19,7 +19,7 @@ use crate::plugins::name::FunctionName;
 
 pub(crate) use death::{Death, DeathAt};
 pub(crate) use examined::ExaminedWorker;
-pub(crate) use jobs::{AwaitedJob, FailingFunction, OverdueJob, RecoveredFunction};
+pub(crate) use jobs::{AwaitedJob, FailingFunction, OverdueJob, QuarantineEvent, RecoveredFunction};
 pub(crate) use line::{counted, serving, several};
 pub(crate) use requests::ServedVersion;
 
@@ -143,6 +143,8 @@ pub(crate) enum Event {
     },
     /// A job is past its timeout.
     JobOverdue(OverdueJob),
+    /// A job that has killed as many workers as it may is kept.
+    JobQuarantined(QuarantineEvent),
     /// Jobs of a function fail: it began, or they fail for another reason, or far more of them do.
     FunctionFailing(FailingFunction),
     /// No job of a function has failed for a while, and jobs have completed since.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::counted_job::CountedJob;
 use crate::config::LostJobPolicy;
 use crate::deny_list::JobIdentity;
 use crate::plugins::name::FunctionName;
@@ -20,8 +21,7 @@ const REMEMBERED: usize = 10_000;
 pub(super) const OVER_REMEMBERED: usize = 256;
 
 /// Names a job as long as its server knows it: another server, or the same one after a restart, gives the same handles.
-/// So what is known of a server's jobs goes when it does ([`DeathCounts::forget_server`]).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobKey {
     /// Which job server.
     pub server: usize,
@@ -43,7 +43,7 @@ impl JobKey {
 
 /// How many workers died in which jobs.
 #[derive(Debug, Default)]
-pub(crate) struct DeathCounts(BTreeMap<JobKey, Deaths>);
+pub(crate) struct DeathCounts(BTreeMap<CountedJob, Deaths>);
 
 #[derive(Debug, Default)]
 struct Deaths {
@@ -56,7 +56,7 @@ struct Deaths {
 
 impl DeathCounts {
     /// Counts one more. Returns how many there were in that job by now.
-    pub(crate) fn count(&mut self, job: JobKey, now: Duration) -> u32 {
+    pub(crate) fn count(&mut self, job: CountedJob, now: Duration) -> u32 {
         self.0.retain(|_, deaths| now < deaths.at.saturating_add(FORGOTTEN));
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
             self.forget_oldest(|_| true);
@@ -67,9 +67,11 @@ impl DeathCounts {
         deaths.count
     }
 
-    /// The job is over: nobody runs it again.
-    pub(crate) fn end(&mut self, job: &JobKey) {
-        self.0.entry(job.clone()).and_modify(|deaths| deaths.is_over = true);
+    /// The job is over: nobody runs it again. Its client may submit it again, and then its deaths still count.
+    pub(crate) fn end(&mut self, job: &CountedJob) {
+        if let Some(deaths) = self.0.get_mut(job).filter(|_| job.is_used_once()) {
+            deaths.is_over = true;
+        }
         if self.0.values().filter(|deaths| deaths.is_over).count() > OVER_REMEMBERED {
             self.forget_oldest(|deaths| deaths.is_over);
         }
@@ -83,7 +85,17 @@ impl DeathCounts {
 
     /// No worker is connected to this job server any more: it has forgotten the jobs it had, or given them to others.
     pub(crate) fn forget_server(&mut self, server: usize) {
-        self.0.retain(|job, _| job.server != server);
+        self.0.retain(|job, _| !job.is_of_server(server));
+    }
+
+    /// The function has another version, which may survive what its jobs did to the last one.
+    pub(crate) fn forget_function(&mut self, function: &FunctionName) {
+        self.0.retain(|job, _| job.function() != function);
+    }
+
+    /// Someone asks for one job of these names to get all its attempts again.
+    pub(crate) fn forget_job(&mut self, job: &CountedJob) {
+        self.0.remove(job);
     }
 }
 
@@ -141,8 +153,16 @@ pub(crate) fn disposition(
 mod tests {
     use super::*;
 
-    fn job(handle: &str) -> JobKey {
-        JobKey { server: 0, function: "f".into(), handle: handle.into(), unique: String::new() }
+    fn job(handle: &str) -> CountedJob {
+        of_server(0, handle)
+    }
+
+    fn of_server(server: usize, handle: &str) -> CountedJob {
+        CountedJob::Handle { function: "f".into(), server, handle: handle.into() }
+    }
+
+    fn named(function: &str, unique: &str) -> CountedJob {
+        CountedJob::Unique { function: function.into(), unique: unique.into() }
     }
 
     /// Every cell: what is wished for, attempts left or not, in its function or after it, half a packet out or not.
@@ -177,13 +197,25 @@ mod tests {
     #[test]
     fn a_server_that_went_takes_its_handles_along() {
         let (mut deaths, now) = (DeathCounts::default(), Duration::from_secs(1));
-        let elsewhere = || JobKey { server: 1, ..job("H:1") };
+        let others = || [of_server(1, "H:1"), named("f", "u")];
         for _ in 0..2 {
             deaths.count(job("H:1"), now);
-            deaths.count(elsewhere(), now);
+            others().into_iter().for_each(|job| assert!(deaths.count(job, now) > 0));
         }
         deaths.forget_server(0);
-        assert_eq!((deaths.count(job("H:1"), now), deaths.count(elsewhere(), now)), (1, 3));
+        assert_eq!(deaths.count(job("H:1"), now), 1);
+        assert_eq!(others().map(|job| deaths.count(job, now)), [3, 3]);
+    }
+
+    #[test]
+    fn a_new_version_and_a_request_give_jobs_all_their_attempts_again() {
+        let (mut deaths, now) = (DeathCounts::default(), Duration::from_secs(1));
+        let all = || [job("H:1"), named("f", "u"), named("f", "v"), named("g", "u")];
+        all().into_iter().for_each(|job| assert!(deaths.count(job, now) > 0));
+        deaths.forget_job(&named("f", "u"));
+        assert_eq!(all().map(|job| deaths.count(job, now)), [2, 1, 2, 2]);
+        deaths.forget_function(&"f".into());
+        assert_eq!(all().map(|job| deaths.count(job, now)), [1, 1, 1, 3]);
     }
 
     /// S10, too.
@@ -193,15 +225,21 @@ mod tests {
         assert_eq!(deaths.count(job("H:1"), start), 1);
         assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN / 2), 2);
         assert_eq!(deaths.count(job("H:2"), start + FORGOTTEN / 2), 1);
-        for other in [
-            JobKey { server: 1, ..job("H:1") },
-            JobKey { function: "g".into(), ..job("H:1") },
-            JobKey { unique: "u".into(), ..job("H:1") },
-        ] {
+        for other in [of_server(1, "H:1"), named("f", "u"), named("g", "u")] {
             assert_eq!(deaths.count(other.clone(), start), 1, "{other:?}");
         }
         assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN), 3, "an hour from the last one");
         assert_eq!(deaths.count(job("H:2"), start + FORGOTTEN * 2), 1);
+    }
+
+    /// S10: a client that submits a job again under its old name does not get all attempts again.
+    #[test]
+    fn the_deaths_of_a_named_job_count_after_it_has_failed() {
+        let (mut deaths, now) = (DeathCounts::default(), Duration::from_secs(1));
+        for expected in 1..=4 {
+            assert_eq!(deaths.count(named("f", "u"), now), expected);
+            deaths.end(&named("f", "u"));
+        }
     }
 
     /// M16.

@@ -416,7 +416,7 @@ impl Manager {
         command
     }
 
-    fn verb(&self, verb: &str, args: &[&str]) -> Command {
+    pub fn verb(&self, verb: &str, args: &[&str]) -> Command {
         let mut command = self.gm_native();
         command.arg(verb).arg("-c").arg(&self.config).args(args);
         command

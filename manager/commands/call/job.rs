@@ -39,7 +39,7 @@ const SHOWN: usize = 1024;
 
 /// What the command sends to the child.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct CallRequest {
+pub(in crate::commands) struct CallRequest {
     /// The function.
     pub function: FunctionName,
     /// What precedes the function's name in its symbol.

@@ -65,10 +65,11 @@ impl Core {
         death.report = exit_report.report.filter(|_| is_examined(ended_by_us, &death.at, exit_report.end));
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
         self.report(Event::WorkerDied(death.clone()));
-        if death.report.is_some() {
+        let quarantines = decided.is_spent();
+        if death.report.is_some() || quarantines {
             let server = exit_report.server.and_then(|server| worker.servers.get(server));
             let server = server.and_then(|server| self.servers.get(*server)).map(|server| server.name.clone());
-            self.do_next(Action::Examine { worker: id, death: Box::new(death), server });
+            self.do_next(Action::Examine { worker: id, death: Box::new(death), server, quarantines });
         }
         if by_us || worker.died_while_draining(exit_report) || self.fails_beside_others(worker, exit_report, &how, now)
         {
@@ -80,8 +81,9 @@ impl Core {
         };
         let in_job = lost.and_then(|lost| worker.functions.get(lost.function));
         let by_kill = exit_report.end == ExitStatus::Signal(libc::SIGKILL);
-        if let Some(event) = lost.and_then(|lost| self.excused_by_earlier_death(worker, lost, exit_report.server, now))
-        {
+        let excused = lost
+            .and_then(|lost| self.excused_by_earlier_death(worker, lost, worker.counted_job(lost, exit_report), now));
+        if let Some(event) = excused {
             self.report(event);
         } else if self.canary_died(worker, worker.at_start().or(in_job), by_kill, &clause(&how), now) {
             return;

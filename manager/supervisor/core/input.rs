@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::lost_jobs::JobReply;
 use super::rollouts::CanaryCounts;
 use crate::config::{Config, JobServerAddress};
+use crate::control::AttemptsOf;
 use crate::crash::record_id::RecordId;
+use crate::crash::workload_hash::WorkloadHash;
 use crate::gearman::admin::ServerVersion;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::identity::FileIdentity;
@@ -111,6 +113,8 @@ pub(crate) enum Input {
     ScoreboardRead(ScoreboardReading),
     /// The counters of a function of [`Core::failures_to_read`](super::Core::failures_to_read) were read.
     FailuresRead(FailureReading),
+    /// A job is to get all its attempts again.
+    ClearAttempts(AttemptsOf),
     /// A version that was rejected is to be tried again.
     Retry {
         /// Its function.
@@ -148,6 +152,7 @@ impl Input {
                 | Self::Ended { .. }
                 | Self::ScoreboardRead(_)
                 | Self::FailuresRead(_)
+                | Self::ClearAttempts(_)
                 | Self::Version { .. }
         )
     }
@@ -183,6 +188,8 @@ pub(crate) struct ExitReport {
     pub peak_kib: u64,
     /// It got no more memory, as far as that is known.
     pub out_of_memory: Option<OutOfMemory>,
+    /// The hash of the lost job's workload, where it was saved and its client has not named the job.
+    pub workload: Option<WorkloadHash>,
     /// Jobs with a result of the lost job's function, over all workers there ever were.
     pub completed: u64,
     /// The id of its crash report, if it is to get one.
@@ -258,6 +265,13 @@ pub(crate) enum Action {
         /// What its caller gets.
         reason: String,
     },
+    /// Deny a job no more.
+    Allow {
+        /// The job server's name.
+        server: String,
+        /// Which job.
+        job: JobKey,
+    },
     /// A job server may give its handles to other jobs by now.
     ForgetDenied {
         /// Its name.
@@ -298,7 +312,8 @@ pub(crate) enum Action {
         /// The version that is served, and the content of worker_dir.
         pin: Option<Pin>,
     },
-    /// Find out where a worker was when it died, and write its crash report. To be done before its connections end.
+    /// Find out where a worker was when it died, and write its crash report, if its death has one. To be done before its
+    /// connections end.
     Examine {
         /// Which worker.
         worker: WorkerId,
@@ -306,6 +321,8 @@ pub(crate) enum Action {
         death: Box<Death>,
         /// The name of the job server whose job it had in hand.
         server: Option<String>,
+        /// The job has cost as many workers as it may, and is to be kept.
+        quarantines: bool,
     },
     /// Log an event and send it to followers.
     ReportEvent(Event),

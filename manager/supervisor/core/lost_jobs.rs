@@ -11,13 +11,15 @@ use super::worker_record::ScoreboardWatch;
 use super::workers::Moment;
 use super::{Action, Core, ExitReport, ManagerPhase, ScoreboardReading, WorkerRecord};
 use crate::config::{Config, LostJobPolicy};
+use crate::control::AttemptsOf;
+use crate::crash::workload_hash::WorkloadHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
+use crate::supervisor::counted_job::CountedJob;
 use crate::supervisor::event::{Event, OverdueJob, seconds, several};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_disposition::{JobDisposition, JobKey, Point, disposition};
 use crate::supervisor::out_of_memory::OutOfMemory;
-use crate::supervisor::poison_jobs::PoisonJobKey;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
 use crate::system::reap::ExitStatus;
@@ -41,6 +43,18 @@ pub(super) struct LostJob {
     pub disposition: JobDisposition,
     /// Workers it has cost, where this one counts; and how many it may cost.
     pub deaths: Option<(u32, u32)>,
+}
+
+impl LostJob {
+    /// Nothing counts against the job.
+    fn uncounted(disposition: JobDisposition) -> Self {
+        Self { disposition, deaths: None }
+    }
+
+    /// Whether it has cost as many workers as it may.
+    pub(super) fn is_spent(&self) -> bool {
+        self.deaths.is_some_and(|(deaths, most)| deaths >= most)
+    }
 }
 
 impl Core {
@@ -169,6 +183,21 @@ impl Core {
         denied.into_iter().for_each(|key| self.deny(key, reason.clone()));
     }
 
+    /// Someone submits the job again, and knows what it did.
+    pub(super) fn clear_attempts(&mut self, of: &AttemptsOf) {
+        let AttemptsOf { function, server, handle, unique, workload } = of;
+        let index = self.servers.iter().position(|known| known.name == *server);
+        let workload = workload.as_ref().and_then(|hash| hash.parse().ok());
+        for job in CountedJob::all_names(function, unique, workload, index, handle.as_bytes()) {
+            self.jobs.deaths.forget_job(&job);
+        }
+        if let Some(index) = index {
+            let (function, handle) = (function.clone(), handle.clone().into_bytes());
+            let job = JobKey { server: index, function, handle, unique: unique.clone() };
+            self.do_next(Action::Allow { server: server.clone(), job });
+        }
+    }
+
     fn deny(&mut self, job: JobKey, reason: String) {
         if let Some(server) = self.servers.get(job.server).map(|server| server.name.clone()) {
             self.do_next(Action::Deny { server, job, reason });
@@ -184,17 +213,15 @@ impl Core {
         let (lost, point, uncounted) = match &exit_report.exit_cause {
             ExitCause::InJob(lost) => (lost, Point::Running, JobDisposition::Requeued),
             ExitCause::Answering(lost) => (lost, Point::Answering, JobDisposition::Unclear),
-            _ => return (LostJob { disposition: JobDisposition::Requeued, deaths: None }, None),
+            _ => return (LostJob::uncounted(JobDisposition::Requeued), None),
         };
-        let Some((key, policy)) = self.counted_job(worker, lost, exit_report) else {
-            return (LostJob { disposition: uncounted, deaths: None }, None);
-        };
-        let poison = worker.job(lost, exit_report.server);
-        if let (Some(version), Some(job)) = (worker.functions.get(lost.function), &poison) {
+        let counted = self.lost_job(worker, lost, exit_report).zip(worker.counted_job(lost, exit_report));
+        let Some(((key, policy), job)) = counted else { return (LostJob::uncounted(uncounted), None) };
+        if let Some(version) = worker.functions.get(lost.function) {
             self.jobs.poison.record_death(job.clone(), version.hash, now);
         }
         let max_attempts = self.config.max_attempts(&key.function);
-        let deaths = self.jobs.deaths.count(key.clone(), now);
+        let deaths = self.jobs.deaths.count(job.clone(), now);
         let decided = LostJob {
             disposition: disposition(policy, deaths, max_attempts, point, lost.half_sent),
             deaths: Some((deaths, max_attempts)),
@@ -203,8 +230,8 @@ impl Core {
             return (decided, None);
         }
         let text = self.text_for_caller(worker, lost, exit_report, deaths);
-        self.jobs.deaths.end(&key);
-        poison.iter().for_each(|job| self.jobs.poison.end(job));
+        self.jobs.deaths.end(&job);
+        self.jobs.poison.end(&job);
         self.deny(key, text.clone());
         let answer = JobReply { connection: lost.connection, handle: lost.handle.clone(), text };
         (decided, (decided.disposition == JobDisposition::Failed).then_some(answer))
@@ -212,7 +239,7 @@ impl Core {
 
     /// The job that its worker's death counts against, and the policy for it. None where we ended the worker for
     /// another reason, or the job is unknown.
-    fn counted_job(
+    fn lost_job(
         &self,
         worker: &WorkerRecord,
         lost: &JobInHand,
@@ -295,10 +322,20 @@ impl WorkerRecord {
         }
     }
 
-    /// The name of its job, whose server is counted as in its configuration.
-    pub(super) fn job(&self, job: &JobInHand, server: Option<usize>) -> Option<PoisonJobKey> {
+    /// The name under which deaths in its job are counted, where `server` is counted as in its configuration.
+    pub(super) fn job(
+        &self,
+        job: &JobInHand,
+        server: Option<usize>,
+        workload: Option<WorkloadHash>,
+    ) -> Option<CountedJob> {
         let function = &self.functions.get(job.function)?.function;
-        PoisonJobKey::of(function, server.and_then(|server| self.servers.get(server).copied()), job)
+        CountedJob::of(function, server.and_then(|server| self.servers.get(server).copied()), job, workload)
+    }
+
+    /// The same, of the job that it died in.
+    pub(super) fn counted_job(&self, job: &JobInHand, exit_report: &ExitReport) -> Option<CountedJob> {
+        self.job(job, exit_report.server, exit_report.workload)
     }
 
     /// Whether this is the job that was past its timeout.

@@ -138,7 +138,7 @@ impl Core {
         self.failures.forget(function);
         let pin = self.catalog.pin(function, version.clone(), now);
         self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) });
-        self.do_next(Action::SetLastGood { function: function.clone(), version });
+        self.set_last_good(function, version);
         self.rollbacks.0.insert(function.clone(), PendingRollback { version: hash, since, asked });
         self.replan(now);
     }

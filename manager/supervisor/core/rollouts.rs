@@ -13,6 +13,7 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::canary::{CanaryDecision, CanaryPolicy, JobCounts, judge};
 use crate::supervisor::catalog::CheckedVersion;
+use crate::supervisor::counted_job::CountedJob;
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::exit_cause::JobInHand;
 use crate::supervisor::reconcile::{JobAllowance, WorkerId};
@@ -298,7 +299,7 @@ impl Core {
                 jobs: counts.jobs(),
                 seconds: seconds(served),
             });
-            self.do_next(Action::SetLastGood { function: function.clone(), version });
+            self.set_last_good(function, version);
             if self.failures.versions.get(function).is_some_and(|failed| failed != hash) {
                 // Failures of the version before do not count against this one.
                 self.failures.functions.remove(function);
@@ -387,7 +388,9 @@ impl Core {
         if suspects.is_empty() {
             return;
         }
-        if let Some(event) = self.excused_by_earlier_death(worker, job, seen.server, now) {
+        // It still runs, so its workload is unknown.
+        let counted = worker.job(job, seen.server, None);
+        if let Some(event) = self.excused_by_earlier_death(worker, job, counted, now) {
             return self.report(event);
         }
         let reason = format!("its job {} was past its timeout", String::from_utf8_lossy(&job.handle));
@@ -400,14 +403,13 @@ impl Core {
         &self,
         canary: &WorkerRecord,
         job: &JobInHand,
-        server: Option<usize>,
+        counted: Option<CountedJob>,
         now: Duration,
     ) -> Option<Event> {
         let tried = canary.functions.get(job.function)?;
         let is_new = !canary.suspects(Some(tried)).is_empty();
         let FunctionVersion { function, hash: version } = tried.clone();
-        let killed =
-            self.jobs.poison.other_version_killed(&canary.job(job, server).filter(|_| is_new)?, version, now)?;
+        let killed = self.jobs.poison.other_version_killed(&counted.filter(|_| is_new)?, version, now)?;
         let handle = String::from_utf8_lossy(&job.handle).into_owned();
         Some(Event::CanaryContinued { function, version, handle, unique: job.unique.clone(), killed })
     }

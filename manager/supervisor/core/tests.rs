@@ -42,6 +42,8 @@ struct Stage {
     promoted: Vec<u64>,
     remembered: Vec<String>,
     events: Vec<Event>,
+    /// The unique id of jobs in which workers die.
+    unique: &'static str,
     /// Handles of jobs that nobody may run again.
     denied: Vec<String>,
     /// What a function's scoreboards say: jobs with a result, failed jobs, and the last of these.
@@ -88,6 +90,7 @@ fn exit_report(end: ExitStatus, exit_cause: ExitCause, jobs: u64) -> ExitReport 
         is_counted,
         peak_kib: 2048,
         out_of_memory,
+        workload: None,
         completed,
         report: "20261124-1".parse().ok(),
     }
@@ -114,6 +117,7 @@ impl Stage {
             failed: BTreeMap::new(),
             awaited: 0,
             examined: Vec::new(),
+            unique: "u",
         };
         stage.take(first);
         stage
@@ -152,7 +156,12 @@ impl Stage {
                 Action::Reject { function, hash, .. } => {
                     self.remembered.push(format!("bad {function} {}", hash.test_name()));
                 }
-                Action::Examine { worker, death, .. } => self.examined.push((worker.0, death.how())),
+                Action::Examine { worker, death, quarantines, .. } => {
+                    self.examined.push((worker.0, death.how()));
+                    if quarantines {
+                        self.log.push("quarantine".into());
+                    }
+                }
                 Action::Pin { function, pin: Some(pin) } => {
                     self.log.push(format!("pin {function} {}", pin.version.test_name()));
                 }
@@ -233,7 +242,7 @@ impl Stage {
             number: 1,
             connection: 1,
             handle: b"H:a:1".to_vec(),
-            unique: "u".into(),
+            unique: self.unique.into(),
             ran: Duration::from_secs(1),
             half_sent: false,
         };

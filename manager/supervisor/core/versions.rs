@@ -53,13 +53,19 @@ impl Core {
             PinChange::Ends => self.do_next(Action::Pin { function: function.clone(), pin: None }),
         }
         if let Some(version) = changes.good {
-            self.do_next(Action::SetLastGood { function: function.clone(), version });
+            self.set_last_good(function, version);
         }
         if changes.needs_plan {
             // Earlier failures do not count against new code.
             self.failures.forget_version(function);
             self.replan(now);
         }
+    }
+
+    /// Another version is served from now on, and what jobs did to the last one does not count against them.
+    pub(super) fn set_last_good(&mut self, function: &FunctionName, version: CheckedVersion) {
+        self.jobs.deaths.forget_function(function);
+        self.do_next(Action::SetLastGood { function: function.clone(), version });
     }
 
     /// Makes a new plan once everything is known. Each of its warnings is logged once while it holds.

@@ -12,6 +12,7 @@ use super::children::{ChildKind, ManagedChild};
 use crate::logging::{Level, Logger, escape};
 use crate::supervisor::child_output::{ChildOutput, LeftoverOutput, PipeState};
 use crate::supervisor::out_of_memory::LastWords;
+use crate::supervisor::recent_output::{OutputStream, RecentOutput};
 use crate::system::channel::ChannelRead;
 use crate::system::child_poller::{ChildFd, ChildId};
 use crate::system::clock;
@@ -58,16 +59,25 @@ pub(super) struct OutputLogger {
     pid: u32,
     name: String,
     child_fd: ChildFd,
-    /// What it has printed to its standard error last.
-    last_words: LastWords,
+    /// What it has printed until now; of a worker.
+    output: Option<WorkerOutput>,
+}
+
+/// What a worker has printed and logged last.
+#[derive(Debug, Default)]
+pub(super) struct WorkerOutput {
+    /// On its standard error.
+    pub last_words: LastWords,
+    /// Anywhere.
+    pub recent: RecentOutput,
 }
 
 impl OutputLogger {
     pub(super) fn of(child: &mut ManagedChild, child_fd: ChildFd) -> Self {
-        let mut last_words = LastWords::default();
+        let mut output = None;
         let what = match &mut child.kind {
             ChildKind::Worker(worker) => {
-                last_words = worker.last_words;
+                output = Some(std::mem::take(&mut worker.output));
                 worker.output_label(clock::now()).map_or_else(String::new, |name| format!("{name}: "))
             }
             ChildKind::Probe(probe) => format!("{} (probe): ", probe.function()),
@@ -77,12 +87,16 @@ impl OutputLogger {
         let (level, stream) =
             if child_fd == ChildFd::Out { (Level::Worker, "stdout") } else { (Level::Warn, "stderr") };
         let pid = child.pid.as_raw().cast_unsigned();
-        Self { level, pid, name: format!("{what}{stream}"), child_fd, last_words }
+        Self { level, pid, name: format!("{what}{stream}"), child_fd, output }
     }
 
     fn log(&mut self, logger: &mut Logger, line: &[u8]) {
-        if self.child_fd == ChildFd::Err {
-            self.last_words.hear(line);
+        if let Some(WorkerOutput { last_words, recent }) = &mut self.output {
+            let stream = if self.child_fd == ChildFd::Err { OutputStream::Stderr } else { OutputStream::Stdout };
+            if stream == OutputStream::Stderr {
+                last_words.hear(line);
+            }
+            recent.add(stream, line, clock::now());
         }
         if logger.enabled(self.level) {
             logger.line(self.level, self.pid, &format!("{}: {}", self.name, escape(line)));
@@ -201,7 +215,7 @@ impl Effects {
             self.poller.forget(open.fd());
             *output = None;
         }
-        child.has_printed(output_logger.last_words);
+        child.has_printed(output_logger.output.unwrap_or_default());
         left
     }
 
@@ -218,13 +232,18 @@ impl Effects {
         self.read_channel(id, LAST_MESSAGES, usize::MAX);
     }
 
-    /// What a child that is gone had printed: at once where it is little, else in later turns. Returns its last words.
-    pub(super) fn read_leftover_output(&mut self, mut output_logger: OutputLogger, output: ChildOutput) -> LastWords {
+    /// What a child that is gone had printed: at once where it is little, else in later turns. Returns what a worker has printed until
+    /// now.
+    pub(super) fn read_leftover_output(
+        &mut self,
+        mut output_logger: OutputLogger,
+        output: ChildOutput,
+    ) -> WorkerOutput {
         let mut words = LeftoverOutput::new(output);
         let is_more = words.read(|line| output_logger.log(&mut self.logger, line));
-        let last_words = output_logger.last_words;
+        let printed = output_logger.output.take().unwrap_or_default();
         if !is_more {
-            return last_words;
+            return printed;
         }
         if self.child_reader.leftover.len() < MAX_LEFTOVER {
             self.child_reader.leftover.push_back((output_logger, words));
@@ -232,7 +251,7 @@ impl Effects {
             let text = b"...(the rest is lost: too many processes that had printed much ended at once)";
             output_logger.log(&mut self.logger, text);
         }
-        last_words
+        printed
     }
 
     /// Some of what the dead have left; false where that was all.

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::Effects;
-use super::child_reader::OutputLogger;
+use super::child_reader::{OutputLogger, WorkerOutput};
 use super::lookups::Lookup;
 use super::post_mortems::PostMortem;
 use super::probes::Probe;
@@ -16,7 +16,6 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use crate::scoreboard::ScoreboardView;
 use crate::supervisor::child_output::ChildOutput;
-use crate::supervisor::out_of_memory::LastWords;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::channel::{self, Channel};
 use crate::system::child_poller::{ChildFd, ChildId, output_pipe};
@@ -65,7 +64,8 @@ pub(super) struct WorkerHandle {
     pub is_killed: bool,
     /// `max_memory_hard`, in bytes.
     pub max_memory_hard: Option<u64>,
-    pub last_words: LastWords,
+    /// What it has printed and logged last.
+    pub output: WorkerOutput,
 }
 
 /// Copies of a worker's job-server sockets, by the connection's number: which of its servers, and the socket.
@@ -109,10 +109,10 @@ impl ManagedChild {
 }
 
 impl ManagedChild {
-    /// What a worker has printed to its standard error last.
-    pub(super) fn has_printed(&mut self, last_words: LastWords) {
+    /// What a worker has printed last.
+    pub(super) fn has_printed(&mut self, output: WorkerOutput) {
         if let ChildKind::Worker(worker) = &mut self.kind {
-            worker.last_words = last_words;
+            worker.output = output;
         }
     }
 
@@ -253,8 +253,8 @@ impl Effects {
         for (child_fd, output) in [(ChildFd::Out, child.out.take()), (ChildFd::Err, child.err.take())] {
             if let Some(output) = output {
                 self.poller.forget(output.fd());
-                let last_words = self.read_leftover_output(OutputLogger::of(&mut child, child_fd), output);
-                child.has_printed(last_words);
+                let output = self.read_leftover_output(OutputLogger::of(&mut child, child_fd), output);
+                child.has_printed(output);
             }
         }
         match child.kind {

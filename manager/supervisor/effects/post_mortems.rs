@@ -1,23 +1,26 @@
 //! Dead workers are examined one after the other, each by a child with a deadline: thousands of deaths cost no more.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::future::poll_fn;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Effects;
 use super::children::ChildKind;
 use crate::config::{Config, shown};
-use crate::crash::files::{CRASHES, RecordDir};
+use crate::crash::files::{CRASHES, QUARANTINE, Record, RecordDir};
+use crate::crash::quarantine::QuarantinedJob;
 use crate::crash::record_id::{RecordId, RecordIds};
-use crate::crash::report::{CrashReport, JobFacts, ResourceUsage, SystemVersions};
+use crate::crash::report::{CrashReport, JobFacts, OutputLine, ResourceUsage, SystemVersions};
+use crate::crash::workload_hash::WorkloadFacts;
 use crate::logging::date;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::glibc::GlibcVersion;
 use crate::plugins::name::FunctionName;
 use crate::post_mortem::{PostMortemRequest, PostMortemResult, ROLE};
-use crate::supervisor::event::{Death, DeathAt, Event, ExaminedWorker};
+use crate::supervisor::event::{Death, DeathAt, Event, ExaminedWorker, QuarantineEvent};
 use crate::supervisor::out_of_memory::OutOfMemory;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::child_poller::ChildId;
@@ -29,6 +32,8 @@ use crate::worker::messages;
 
 /// Workers that wait for their examination.
 const WAITING: usize = 16;
+/// The same of those whose jobs are to be kept, which are rarer and worth more.
+const MOST_WAITING: usize = 64;
 /// How long an examination may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the manager waits for all of them when it ends.
@@ -38,6 +43,8 @@ const TIMEOUT_AT_END: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct PostMortems {
     ids: RecordIds,
+    /// Of jobs in quarantine.
+    quarantine_ids: RecordIds,
     /// Of workers that the core has not decided about.
     remains: BTreeMap<WorkerId, Remains>,
     waiting: VecDeque<Examination>,
@@ -48,22 +55,32 @@ pub(super) struct PostMortems {
 /// What a dead worker has left.
 pub(super) struct Remains {
     /// What it saved of its crash.
-    pub snapshot: Option<OwnedFd>,
+    pub snapshot: Option<File>,
     /// What it served.
     pub versions: Vec<FunctionVersion>,
     pub usage: ResourceUsage,
+    /// What it has printed and logged last.
+    pub output: Vec<OutputLine>,
+}
+
+impl Remains {
+    /// What is known of its job's workload. One that cannot be read was not saved.
+    pub(super) fn workload(&self) -> Option<WorkloadFacts> {
+        WorkloadFacts::read(self.snapshot.as_ref()?).ok().flatten()
+    }
 }
 
 /// A dead worker to examine.
 struct Examination {
-    report: CrashReport,
-    snapshot: Option<OwnedFd>,
-    examined: ExaminedWorker,
+    /// None where its job is to be kept, and nothing else.
+    report: Option<(CrashReport, ExaminedWorker)>,
+    quarantined: Option<QuarantinedJob>,
+    snapshot: Option<File>,
 }
 
 /// An examination that is under way.
 pub(super) struct PostMortem {
-    examined: ExaminedWorker,
+    examined: Option<ExaminedWorker>,
     result: Option<PostMortemResult>,
     /// When it is killed; `None` once it was.
     deadline: Option<Duration>,
@@ -90,11 +107,11 @@ impl PostMortem {
 }
 
 impl PostMortems {
-    /// Continues with the numbers of reports that are there.
-    pub(super) fn new(dir: &std::path::Path) -> Self {
-        let used = RecordDir::<CrashReport>::open(dir).ok().flatten().and_then(|dir| dir.ids().ok());
-        let ids = RecordIds::beyond(used.unwrap_or_default().into_iter().map(|(id, _)| id));
-        Self { ids, ..Self::default() }
+    /// Continues with the numbers of what is in a state directory.
+    pub(super) fn new(state_dir: &Path) -> Self {
+        let ids = ids_beyond::<CrashReport>(&state_dir.join(CRASHES));
+        let quarantine_ids = ids_beyond::<QuarantinedJob>(&state_dir.join(QUARANTINE));
+        Self { ids, quarantine_ids, ..Self::default() }
     }
 
     pub(super) fn forget(&mut self, worker: WorkerId) {
@@ -105,6 +122,7 @@ impl PostMortems {
 impl Effects {
     /// Keeps what a dead worker has left, and returns the id of its report, if it may get one.
     pub(super) fn keep_remains(&mut self, worker: WorkerId, remains: Remains) -> Option<RecordId> {
+        self.post_mortems.remains.insert(worker, remains);
         if self.config.crash_keep == 0 {
             return None;
         }
@@ -112,32 +130,59 @@ impl Effects {
             self.post_mortems.left_out = self.post_mortems.left_out.saturating_add(1);
             return None;
         }
-        self.post_mortems.remains.insert(worker, remains);
-        let day = date(SystemTime::now()).chars().take(10).filter(char::is_ascii_digit).collect::<String>();
-        Some(self.post_mortems.ids.next(day.parse().unwrap_or_default()))
+        Some(self.post_mortems.ids.next(today()))
     }
 
     /// Examines a worker that died, as soon as those before it are done.
-    pub(super) fn examine(&mut self, worker: WorkerId, death: &Death, server: Option<String>) {
-        let (Some(remains), Some(id)) = (self.post_mortems.remains.remove(&worker), death.report) else { return };
-        let report = self.report_of(id, death, server, &remains);
-        let examined = ExaminedWorker {
-            pid: death.pid,
-            function: report.function.clone(),
-            functions: death.functions.clone(),
-            timed_out: matches!(death.at, DeathAt::Job { timed_out: true, .. }),
-            report: id,
-            place: None,
-            called_from: None,
-            stack_overflow: false,
-            unknown: None,
-            unwritten: None,
-            left_out: 0,
-        };
-        self.post_mortems.waiting.push_back(Examination { report, snapshot: remains.snapshot, examined });
-        self.next_post_mortem();
+    pub(super) fn examine(&mut self, worker: WorkerId, death: &Death, server: Option<String>, quarantines: bool) {
+        let Some(remains) = self.post_mortems.remains.remove(&worker) else { return };
+        let quarantined = quarantines.then(|| self.quarantine(death, server.as_deref(), &remains)).flatten();
+        let report = death.report.map(|id| {
+            let mut report = self.report_of(id, death, server, &remains);
+            if let Some(job) = &mut report.job {
+                job.quarantine = quarantined.as_ref().map(|job| job.id);
+            }
+            let examined = examined(id, death, &report);
+            (report, examined)
+        });
+        if report.is_some() || quarantined.is_some() {
+            self.post_mortems.waiting.push_back(Examination { report, quarantined, snapshot: remains.snapshot });
+            self.next_post_mortem();
+        }
     }
 
+    /// The job to keep, which is reported.
+    fn quarantine(&mut self, death: &Death, server: Option<&str>, remains: &Remains) -> Option<QuarantinedJob> {
+        let DeathAt::Job { function, handle, unique, deaths, .. } = &death.at else { return None };
+        if self.config.quarantine_keep == 0 {
+            return None;
+        }
+        if self.post_mortems.waiting.len() >= MOST_WAITING {
+            self.report_error(format!(
+                "{function}: too many jobs go into quarantine at once: job {handle} is not kept"
+            ));
+            return None;
+        }
+        let job = QuarantinedJob {
+            id: self.post_mortems.quarantine_ids.next(today()),
+            time: chrono::Local::now().to_rfc3339(),
+            function: function.clone(),
+            handle: handle.clone(),
+            unique: unique.clone(),
+            server: server.unwrap_or_default().to_owned(),
+            version: death.version,
+            deaths: deaths.unwrap_or_default(),
+            cause: Event::WorkerDied(death.clone()).line(),
+            report: death.report,
+            workload_size: None,
+            workload_kept: false,
+            workload_note: None,
+            sha256: None,
+        };
+        let is_kept = remains.workload().is_some_and(|workload| workload.is_whole);
+        self.report(&Event::JobQuarantined(QuarantineEvent::of(&job, is_kept)));
+        Some(job)
+    }
     /// Everything but what only the snapshot knows.
     fn report_of(&self, id: RecordId, death: &Death, server: Option<String>, remains: &Remains) -> CrashReport {
         let function = death.at.function().or(match death.functions.as_slice() {
@@ -162,6 +207,7 @@ impl Effects {
             generation: death.generation,
             jobs: death.jobs,
             job: job_facts(&death.at, server),
+            output: remains.output.clone(),
             usage: remains.usage.clone(),
             limit: death.out_of_memory.as_ref().and_then(limit_of),
             versions: system_versions(),
@@ -174,21 +220,24 @@ impl Effects {
         if self.post_mortem().is_some() {
             return;
         }
-        while let Some(Examination { report, snapshot, mut examined }) = self.post_mortems.waiting.pop_front() {
-            examined.left_out = std::mem::take(&mut self.post_mortems.left_out);
-            let (dir, keep, timed_out) = (self.crashes_dir(), self.config.crash_keep, examined.timed_out);
-            let request = PostMortemRequest { dir, keep, timed_out, report };
-            let deadline = Some(clock::now().saturating_add(TIMEOUT));
-            let started = file_holding(&messages::encode(&request)).and_then(|request| {
-                let kind = PostMortem { examined: examined.clone(), result: None, deadline };
-                let extra = std::iter::once(request).chain(snapshot).collect();
-                self.spawn(ROLE, extra, ChildKind::PostMortem(Box::new(kind)))
-            });
-            match started {
-                Ok(_) => return,
+        while let Some(Examination { report, quarantined, snapshot }) = self.post_mortems.waiting.pop_front() {
+            let (report, mut examined) = report.unzip();
+            if let Some(examined) = &mut examined {
+                examined.left_out = std::mem::take(&mut self.post_mortems.left_out);
+            }
+            let request = PostMortemRequest {
+                state_dir: self.state_dir(),
+                report,
+                crash_keep: self.config.crash_keep,
+                timed_out: examined.as_ref().is_some_and(|examined| examined.timed_out),
+                quarantined,
+                quarantine_keep: self.config.quarantine_keep,
+                workload_max: self.config.crash_workload_max,
+            };
+            match self.start_post_mortem(&request, snapshot, examined.clone()) {
+                Ok(()) => return,
                 Err(error) => {
-                    examined.unwritten = Some(format!("no process could be started: {}", reason(&error)));
-                    self.report(&Event::WorkerExamined(examined));
+                    self.report_examined(examined, format!("no process could be started: {}", reason(&error)))
                 }
             }
         }
@@ -234,25 +283,86 @@ impl Effects {
         all.next().map(|(id, _)| id)
     }
 
-    pub(super) fn crashes_dir(&self) -> PathBuf {
-        self.store.dir().with_file_name(CRASHES)
+    fn start_post_mortem(
+        &mut self,
+        request: &PostMortemRequest,
+        snapshot: Option<File>,
+        examined: Option<ExaminedWorker>,
+    ) -> io::Result<()> {
+        let request = file_holding(&messages::encode(request))?;
+        let deadline = Some(clock::now().saturating_add(TIMEOUT));
+        let kind = PostMortem { examined, result: None, deadline };
+        let extra = std::iter::once(request).chain(snapshot.map(Into::into)).collect();
+        self.spawn(ROLE, extra, ChildKind::PostMortem(Box::new(kind))).map(drop)
+    }
+
+    /// Nothing was written.
+    fn report_examined(&mut self, examined: Option<ExaminedWorker>, unwritten: String) {
+        match examined {
+            Some(examined) => {
+                self.report(&Event::WorkerExamined(ExaminedWorker { unwritten: Some(unwritten), ..examined }));
+            }
+            None => self.report_error(format!("a job in quarantine is not kept: {unwritten}")),
+        }
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.store.dir().parent().map(Path::to_owned).unwrap_or_default()
     }
 
     pub(super) fn post_mortem_ended(&mut self, post_mortem: PostMortem) {
-        let PostMortem { mut examined, result, deadline } = post_mortem;
-        match result {
-            Some(PostMortemResult { place, called_from, stack_overflow, unknown, unwritten }) => {
-                (examined.place, examined.called_from) = (place, called_from);
-                examined.stack_overflow = stack_overflow;
-                (examined.unknown, examined.unwritten) = (unknown, unwritten);
+        let PostMortem { examined, result, deadline } = post_mortem;
+        let late = || format!("its examination took longer than {} s", TIMEOUT.as_secs());
+        match (examined, result) {
+            (examined, Some(PostMortemResult { unwritten: Some(reason), .. })) => {
+                self.report_examined(examined, reason)
             }
-            None if deadline.is_none() => {
-                examined.unknown = Some(format!("its examination took longer than {} s", TIMEOUT.as_secs()));
+            (
+                Some(examined),
+                Some(PostMortemResult { place, called_from, stack_overflow, unknown, unwritten: None }),
+            ) => {
+                let found = ExaminedWorker { place, called_from, stack_overflow, unknown, ..examined };
+                self.report(&Event::WorkerExamined(found));
             }
-            None => examined.unknown = Some("its examination ended without a result".into()),
+            (Some(examined), None) => {
+                let unknown = deadline.is_some().then(|| "its examination ended without a result".into());
+                let unknown = unknown.or_else(|| Some(late()));
+                self.report(&Event::WorkerExamined(ExaminedWorker { unknown, ..examined }));
+            }
+            (None, Some(_)) => {}
+            (None, None) if deadline.is_none() => self.report_examined(None, late()),
+            (None, None) => self.report_examined(None, "the process that writes it ended before".into()),
         }
-        self.report(&Event::WorkerExamined(examined));
         self.next_post_mortem();
+    }
+}
+
+/// The ids that no record in a directory has. If it cannot be read, nothing can be written there either.
+fn ids_beyond<T: Record>(dir: &Path) -> RecordIds {
+    let used = RecordDir::<T>::open(dir).ok().flatten().and_then(|dir| dir.ids().ok());
+    RecordIds::beyond(used.unwrap_or_default().into_iter().map(|(id, _)| id))
+}
+
+/// As a number: 20261124.
+fn today() -> u32 {
+    let day = date(SystemTime::now()).chars().take(10).filter(char::is_ascii_digit).collect::<String>();
+    day.parse().unwrap_or_default()
+}
+
+/// What is known before the examination.
+fn examined(report: RecordId, death: &Death, of: &CrashReport) -> ExaminedWorker {
+    ExaminedWorker {
+        pid: death.pid,
+        function: of.function.clone(),
+        functions: death.functions.clone(),
+        timed_out: matches!(death.at, DeathAt::Job { timed_out: true, .. }),
+        report,
+        place: None,
+        called_from: None,
+        stack_overflow: false,
+        unknown: None,
+        unwritten: None,
+        left_out: 0,
     }
 }
 
@@ -273,7 +383,6 @@ fn job_facts(at: &DeathAt, server: Option<String>) -> Option<JobFacts> {
         disposition: disposition.as_str().unwrap_or_default().into(),
         deaths: *deaths,
         max_attempts: *max_attempts,
-        workload_note: Some("the worker did not save it".into()),
         ..JobFacts::default()
     })
 }

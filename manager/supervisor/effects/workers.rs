@@ -1,5 +1,6 @@
 //! Workers: their commands, their messages, their ends.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::supervisor::catalog::CheckedVersion;
 use crate::supervisor::core::{ExitReport, Input, JobReply, ScoreboardReading, WorkerStart};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
 use crate::supervisor::out_of_memory::OutOfMemory;
+use crate::supervisor::recent_output::OutputStream;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::child_poller::ChildId;
 use crate::system::clock;
@@ -76,7 +78,7 @@ impl Effects {
             forks: Default::default(),
             is_killed: false,
             max_memory_hard,
-            last_words: Default::default(),
+            output: Default::default(),
         };
         let (child, pid) = self.spawn(ROLE, vec![scoreboard_fd, worker_config, denied], ChildKind::Worker(worker))?;
         self.workers.insert(start.worker, child);
@@ -235,8 +237,9 @@ impl Effects {
     }
 
     fn plugin_logged(&mut self, id: ChildId, level: u8, job: Option<JobName>, text: &str) {
-        let Some(child) = self.children.get(&id) else { return };
-        let ChildKind::Worker(worker) = &child.kind else { return };
+        let Some(child) = self.children.get_mut(&id) else { return };
+        let ChildKind::Worker(worker) = &mut child.kind else { return };
+        worker.output.recent.add(OutputStream::Log, text.as_bytes(), clock::now());
         let level = match level {
             level::ERROR => Level::Error,
             level::WARN => Level::Warn,
@@ -251,7 +254,8 @@ impl Effects {
             Some(JobName { function, handle }) => format!("{} {}", escape(function), escape(handle)),
             None => crate::supervisor::event::several(&worker.functions),
         };
-        self.log(level, child.pid.as_raw(), &format!("{about}: {}", escape(text)));
+        let pid = child.pid.as_raw();
+        self.log(level, pid, &format!("{about}: {}", escape(text)));
     }
 
     /// A worker is gone: its scoreboard is read now. Its connections end as soon as the core has decided about its job.
@@ -288,13 +292,16 @@ impl Effects {
         };
         let Reaped { pid, end, peak_kib, cpu } = *reaped;
         let may_need_report = lost_job || matches!(end, ExitStatus::Signal(_));
-        let report = may_need_report.then(|| {
+        let remains = may_need_report.then(|| {
+            let now = clock::now();
             // Where it cannot be copied, the report says that there is none.
-            let snapshot = worker.scoreboard.copy_crash_area().ok().flatten();
-            let lived_seconds = clock::now().saturating_sub(worker.since).as_secs_f64();
+            let snapshot = worker.scoreboard.copy_crash_area().ok().flatten().map(File::from);
+            let lived_seconds = now.saturating_sub(worker.since).as_secs_f64();
             let usage = ResourceUsage { peak_kib, cpu_seconds: cpu.as_secs_f64(), lived_seconds };
-            self.keep_remains(worker.id, Remains { snapshot, versions: worker.versions, usage })
+            Remains { snapshot, versions: worker.versions, usage, output: worker.output.recent.lines(now) }
         });
+        let workload = remains.as_ref().and_then(Remains::workload);
+        let report = remains.and_then(|remains| self.keep_remains(worker.id, remains));
         let exit_report = ExitReport {
             pid,
             end,
@@ -305,8 +312,9 @@ impl Effects {
             is_counted,
             peak_kib,
             out_of_memory,
+            workload: workload.map(|workload| workload.hash),
             completed,
-            report: report.flatten(),
+            report,
         };
         self.inputs.push_back(Input::Ended { worker: worker.id, exit_report });
         self.remove_condemned();
@@ -316,7 +324,7 @@ impl Effects {
     fn out_of_memory(&mut self, worker: &WorkerHandle, reaped: &Reaped) -> Option<OutOfMemory> {
         match reaped.end {
             ExitStatus::Signal(libc::SIGKILL) if !worker.is_killed => self.out_of_memory.killed(reaped.pid),
-            ExitStatus::Signal(libc::SIGABRT) if worker.last_words.is_failed_allocation() => {
+            ExitStatus::Signal(libc::SIGABRT) if worker.output.last_words.is_failed_allocation() => {
                 Some(OutOfMemory::failed_allocation(worker.max_memory_hard))
             }
             _ => None,

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::line::job_name;
+use super::line::{counted, job_name};
+use crate::crash::quarantine::QuarantinedJob;
+use crate::crash::record_id::RecordId;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 
@@ -96,4 +98,48 @@ pub(crate) struct AwaitedJob {
     pub handle: String,
     /// How long it has run, in seconds.
     pub seconds: f64,
+}
+
+/// A job that has killed as many workers as it may.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct QuarantineEvent {
+    /// Its id in quarantine.
+    pub quarantine: RecordId,
+    /// Its function.
+    pub function: FunctionName,
+    /// Its handle.
+    pub handle: String,
+    /// Its unique id.
+    pub unique: String,
+    /// The job server that it came from.
+    pub server: String,
+    /// Workers that it has killed.
+    pub deaths: u32,
+    /// Whether its whole workload is kept.
+    pub workload_kept: bool,
+}
+
+impl QuarantineEvent {
+    /// The event of a job that is kept, with its workload or without.
+    pub(crate) fn of(job: &QuarantinedJob, workload_kept: bool) -> Self {
+        Self {
+            quarantine: job.id,
+            function: job.function.clone(),
+            handle: job.handle.clone(),
+            unique: job.unique.clone(),
+            server: job.server.clone(),
+            deaths: job.deaths,
+            workload_kept,
+        }
+    }
+
+    pub(super) fn line(&self) -> String {
+        let Self { quarantine, function, handle, unique, server, deaths, workload_kept } = self;
+        let workload = if *workload_kept { "" } else { ", without its workload" };
+        format!(
+            "{function}: {} of {server} has killed {}: it is in quarantine as {quarantine}{workload}",
+            job_name(handle, unique),
+            counted(*deaths as usize, "worker")
+        )
+    }
 }

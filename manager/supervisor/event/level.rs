@@ -19,7 +19,7 @@ impl Event {
             Self::RetryFinished(_) => Level::Info,
             Self::RollbackFailed { .. } | Self::RetryFailed { .. } => Level::Error,
             Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::ExitedEarly { .. } => Level::Warn,
-            Self::FunctionFailing(_) | Self::FunctionRecovered(_) => Level::Warn,
+            Self::FunctionFailing(_) | Self::FunctionRecovered(_) | Self::JobQuarantined(_) => Level::Warn,
             Self::WorkerExamined(examined) if examined.unwritten.is_some() => Level::Error,
             Self::WorkerExamined(_) => Level::Warn,
             Self::ServerUnresponsive { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,

@@ -53,6 +53,7 @@ impl Event {
                 format!("{function}: version {version} (crate {crate_version}) from {path}{replaces}")
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
+            Self::JobQuarantined(job) => job.line(),
             Self::FunctionFailing(failing) => failing.line(),
             Self::WorkerExamined(examined) => examined.line(),
             Self::FunctionRecovered(recovered) => recovered.line(),

@@ -89,6 +89,11 @@ impl Manager {
             ControlRequest::Rollback { function, hash, force } => {
                 self.roll_back(&function, hash.as_deref(), force, incoming.uid)
             }
+            ControlRequest::ClearAttempts(of) => {
+                let text = format!("{}: the job gets all its attempts again", of.function);
+                self.input(Input::ClearAttempts(of));
+                Reply::Done(text)
+            }
             ControlRequest::Events { .. } => return,
         };
         // The client may be gone by now.

@@ -135,6 +135,7 @@ fn with_on_timeout_retry_it_is_requeued_until_max_attempts() {
 #[test]
 fn a_handle_reused_by_a_restarted_server_is_another_job() {
     let mut stage = one(INI);
+    stage.unique = "";
     stage.dies_in_job(1, 3).serves(2);
     stage.dies_in_job(2, 3).serves(3);
     stage.message(3, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
@@ -146,6 +147,35 @@ fn a_handle_reused_by_a_restarted_server_is_another_job() {
     stage.message(6, WorkerMessage::ServerUp { server: 0 });
     stage.message(6, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     assert!(stage.denied.is_empty(), "nor is it denied");
+}
+
+/// P30: a job that its client has named is the same wherever it comes from, and goes into quarantine once it has cost as
+/// many workers as it may; each one more that it costs does so again.
+#[test]
+fn a_named_job_goes_into_quarantine_once_it_has_cost_too_many_workers() {
+    let mut stage = one(&format!("{INI}max_attempts = 2\n"));
+    stage.dies_in_job(1, 3).serves(2);
+    stage.message(2, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
+    stage.message(2, WorkerMessage::ServerUp { server: 0 });
+    assert!(!stage.take_actions().iter().any(|action| action.starts_with("quarantine")));
+    for id in [2, 3] {
+        stage.dies_in_job(id, 3).serves(id + 1);
+        assert!(stage.take_actions().contains(&"quarantine".to_owned()), "{id}");
+    }
+    let mut stage = one(&format!("{INI}on_crash = fail\n"));
+    stage.dies_in_job(1, 3);
+    assert!(!stage.take_actions().iter().any(|action| action.starts_with("quarantine")), "it has cost one only");
+}
+
+/// P30: a new version may survive the job.
+#[test]
+fn a_new_version_gives_a_job_all_its_attempts_again() {
+    let mut stage = one(INI);
+    stage.dies_in_job(1, 3).serves(2).dies_in_job(2, 3).serves(3);
+    stage.input(scan(&[("a", 2)])).input(found("a", 2)).serves(4).counts(4, 20, 0);
+    stage.dies_in_job(4, 3);
+    let deaths: Vec<_> = stage.dispositions().into_iter().map(|(_, deaths)| deaths).collect();
+    assert_eq!(deaths, [Some(1), Some(2), Some(1)]);
 }
 
 /// S10: a worker in a long job does not see that its server went. The other one's word is enough for what would fail a

@@ -46,6 +46,7 @@ unsafe extern "C" {
 /// | `wait PATH` | until there is such a file |
 /// | `stopping` | until the worker is asked to leave |
 /// | `first PATH STEP` | the step, but only in the first job that comes here |
+/// | `uncured PATH STEP` | the step, until there is such a file |
 /// | `alone PATH STEP` | the step, while there is such a file; the job fails where another has made it |
 /// | `abort`, `segv`, `exit N`, `_exit N` | the process ends so |
 /// | `crash HOW` | the process crashes in one of the ways of `crashing.rs` |
@@ -152,6 +153,12 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
         "first" => {
             let (path, rest) = rest.split_once(' ').ok_or("first PATH STEP")?;
             if OpenOptions::new().write(true).create_new(true).open(path).is_ok() {
+                return step(rest, job, log);
+            }
+        }
+        "uncured" => {
+            let (path, rest) = rest.split_once(' ').ok_or("uncured PATH STEP")?;
+            if !Path::new(path).exists() {
                 return step(rest, job, log);
             }
         }
