@@ -28,6 +28,7 @@ mod fairness;
 mod fixture;
 mod floods;
 mod forks;
+mod go_libraries;
 mod half_sent;
 mod hostile;
 mod independence;

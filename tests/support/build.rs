@@ -60,6 +60,29 @@ pub fn c(output: &str, source: &str, args: &[&str]) -> PathBuf {
     done
 }
 
+/// Builds a C library `libNAME.so` of one file in Go; `None` where there is no Go.
+#[track_caller]
+pub fn go(name: &str, source: &str) -> Option<PathBuf> {
+    Command::new("go").arg("version").output().ok()?;
+    let dir = build_dir().join(fingerprint((name, source, "go")));
+    let done = dir.join(format!("lib{name}.so"));
+    alone(|| {
+        if done.exists() {
+            return;
+        }
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("go.mod"), format!("module {name}\n\ngo 1.19\n")).unwrap();
+        fs::write(dir.join("main.go"), source).unwrap();
+        let mut go = Command::new("go");
+        go.args(["build", "-buildmode=c-shared", "-o", "part"]).current_dir(&dir);
+        go.arg(format!("-ldflags=-extldflags=-Wl,-soname,lib{name}.so"));
+        go.env("GOCACHE", dir.join("cache")).env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", "1");
+        command(&mut go);
+        fs::rename(dir.join("part"), &done).unwrap();
+    });
+    Some(done)
+}
+
 /// Runs a compiler, which has to succeed.
 #[track_caller]
 pub fn command(compiler: &mut Command) {

@@ -33,6 +33,19 @@ pub fn rust_with(name: &str, source: &str, manifest_end: &str) -> PathBuf {
     rust_on(name, name, source, &format!("gm-plugin-api = {{ path = {api:?} }}"), manifest_end)
 }
 
+/// As [`rust`], linked to a library `libLINKED.so` that it expects beside itself.
+#[track_caller]
+pub fn rust_linked(name: &str, source: &str, linked: &str, library: &Path) -> PathBuf {
+    let dir = library.parent().unwrap().display();
+    let script = format!(
+        "fn main() {{\n    println!(\"cargo::rustc-link-search={dir}\");\n    \
+         println!(\"cargo::rustc-link-lib=dylib={linked}\");\n    \
+         println!(\"cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN\");\n}}\n"
+    );
+    let api = repository().join("plugin-api");
+    rust_with_script(name, name, source, &format!("gm-plugin-api = {{ path = {api:?} }}"), "", Some(&script))
+}
+
 /// As [`rust`], with the feature `json`, and with serde_json for the plugin itself.
 #[track_caller]
 pub fn rust_with_json(name: &str, source: &str) -> PathBuf {
@@ -57,6 +70,18 @@ pub fn of_interface(version: &str, manifest_end: &str) -> PathBuf {
 /// A library called `name`, of a package with this line of dependencies.
 #[track_caller]
 fn rust_on(name: &str, package: &str, source: &str, dependency: &str, manifest_end: &str) -> PathBuf {
+    rust_with_script(name, package, source, dependency, manifest_end, None)
+}
+
+#[track_caller]
+fn rust_with_script(
+    name: &str,
+    package: &str,
+    source: &str,
+    dependency: &str,
+    manifest_end: &str,
+    script: Option<&str>,
+) -> PathBuf {
     /// What this process has built. Other processes ask cargo again, since plugin-api may have changed.
     static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
     let manifest = format!(
@@ -64,9 +89,9 @@ fn rust_on(name: &str, package: &str, source: &str, dependency: &str, manifest_e
          [lib]\nname = \"{name}\"\ncrate-type = [\"cdylib\"]\n\n\
          [dependencies]\n{dependency}\n\n[workspace]\n\n{manifest_end}\n"
     );
-    let key = fingerprint((name, source, &manifest));
+    let key = fingerprint((name, source, &manifest, script));
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    built.entry(key.clone()).or_insert_with(|| alone(|| cargo_build(name, source, &manifest, &key))).clone()
+    built.entry(key.clone()).or_insert_with(|| alone(|| cargo_build(name, source, script, &manifest, &key))).clone()
 }
 
 /// A plugin in C, from the text of its one file.
@@ -76,11 +101,14 @@ pub fn c(name: &str, source: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn cargo_build(name: &str, source: &str, manifest: &str, key: &str) -> PathBuf {
+fn cargo_build(name: &str, source: &str, script: Option<&str>, manifest: &str, key: &str) -> PathBuf {
     let dir = build_dir().join(format!("{name}-{key}"));
     fs::create_dir_all(dir.join("src")).unwrap();
     write_if_new(&dir.join("src/lib.rs"), source);
     write_if_new(&dir.join("Cargo.toml"), manifest);
+    if let Some(script) = script {
+        write_if_new(&dir.join("build.rs"), script);
+    }
     // Cargo removes from the copy what is not needed, and needs no network for what is in it.
     fs::copy(repository().join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
     let target = build_dir().join("cargo");
