@@ -53,8 +53,21 @@ fn every_file_is_installed_and_uninstalled() {
     let dir = TempDir::new().unwrap();
     // The program is there, so nothing is built.
     make("install", dir.path());
-    let verbs =
-        ["", "-status", "-events", "-call", "-check", "-new", "-versions", "-rollback", "-retry", "-dev", "-submit"];
+    let verbs = [
+        "",
+        "-status",
+        "-events",
+        "-call",
+        "-check",
+        "-new",
+        "-versions",
+        "-rollback",
+        "-retry",
+        "-dev",
+        "-submit",
+        "-crashes",
+        "-quarantine",
+    ];
     let mut expected: BTreeMap<String, u32> = [
         "share/bash-completion/completions/gm-native",
         "share/doc/gm-native/examples/advanced.ini",
