@@ -249,7 +249,8 @@ pub enum CrashesCommand {
     /// Run the job of a report again, in a separate process, with the version and the settings it had
     ///
     /// Works like gm-native call. Needs the workload (crash_workload_max), and the version in the store (keep_versions).
-    /// Settings that are secrets are not in the report: they come from -c.
+    /// Settings that are secrets are not in the report: they come from -c. Root runs it as the user to whom the state
+    /// directory belongs.
     Replay {
         /// The report's id
         id: String,

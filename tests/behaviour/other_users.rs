@@ -1,7 +1,7 @@
 //! Commands that would need another user's manager: they name the user, and the command that works.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -131,4 +131,35 @@ fn a_directory_of_root_is_reported_as_roots() {
     fs::create_dir(place.path().join("run")).unwrap();
     let _manager = place.manager_of("root");
     refusal(&place.ask("nobody", &[]), 1, &["gm.log", "it, or its directory, belongs to user root (uid 0)"]);
+}
+
+/// H15: whoever may write reports cannot have root run their code with root's rights.
+#[test]
+fn root_replays_a_job_as_the_user_to_whom_the_report_belongs() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let place = Place::new("state_dir = DIR/state");
+    fs::set_permissions(place.path(), Permissions::from_mode(0o777)).unwrap();
+    let (state, notes) = (place.path().join("state"), place.path().join("notes"));
+    let workload = format!("note {}", notes.display());
+    let report = serde_json::json!({
+        "format": 1, "function": "act", "version": "0123456789ab", "library": "/nowhere/else.so",
+        "job": {"workload_size": workload.len(), "workload_kept": true},
+    });
+    let version = state.join("store/0123456789ab");
+    let crashes = state.join("crashes");
+    fs::create_dir_all(&version).unwrap();
+    fs::create_dir_all(&crashes).unwrap();
+    fs::copy(library(), version.join("act.so")).unwrap();
+    fs::write(crashes.join("20261124-1.json"), report.to_string()).unwrap();
+    fs::write(crashes.join("20261124-1.workload"), &workload).unwrap();
+    for path in [&state, &crashes] {
+        chown(path, Some(65534), Some(65534)).unwrap();
+    }
+    let done = place.ask("root", &["crashes", "replay", "20261124-1"]);
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert!(done.err().contains("runs as user nobody (uid 65534)"), "{done:?}");
+    assert_eq!(notes.metadata().unwrap().uid(), 65534);
 }

@@ -5,6 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use nix::unistd::geteuid;
+
 use crate::commands::call::{self, CallRequest};
 use crate::commands::output::fail;
 use crate::commands::records::Records;
@@ -16,6 +18,8 @@ use crate::logging::escape;
 use crate::plugins::display_path::DisplayPath;
 use crate::plugins::name::FunctionName;
 use crate::system::errors::reason;
+use crate::system::owner::{named, owner, user_name};
+use crate::system::privileges::RunUser;
 
 pub(super) fn replay(records: &Records<CrashReport>, id: &str, gdb: bool, verbose: u8) -> Result<ExitCode, ExitCode> {
     let (id, report) = records.read(id)?;
@@ -41,6 +45,7 @@ pub(super) fn replay(records: &Records<CrashReport>, id: &str, gdb: bool, verbos
         max_packet: config.max_packet,
         stop_timeout: config.stop_timeout,
     };
+    become_owner(&records.configuration.state_dir).map_err(refused)?;
     match gdb {
         true => Err(in_gdb(records, id, &request)),
         false => Ok(call::run(&request, &workload)),
@@ -91,6 +96,18 @@ fn settings(
         }
     }
     (settings, missing)
+}
+
+/// Root runs the job as the user to whom the state directory belongs: that user may have put any code and any report
+/// there.
+fn become_owner(state_dir: &Path) -> Result<(), String> {
+    let owner = owner(state_dir).filter(|owner| geteuid().is_root() && !owner.is_root());
+    let Some(owner) = owner else { return Ok(()) };
+    let no_user = || format!("{} belongs to {}, which has no name", DisplayPath(state_dir), named(owner));
+    let name = user_name(owner).ok_or_else(no_user)?;
+    eprintln!("gm-native: runs as {}, to whom {} belongs", named(owner), DisplayPath(state_dir));
+    let user = RunUser::lookup(&name).map_err(|error| reason(&error))?;
+    user.drop_privileges().map_err(|error| reason(&error))
 }
 
 /// Replaces this process by gdb, which runs `gm-native call`. Secrets are not on its command line: they come from the
