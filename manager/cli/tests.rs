@@ -138,6 +138,29 @@ fn commands_for_authors() {
 }
 
 #[test]
+fn crashes_and_quarantine_take_commands_of_their_own() {
+    let command = |line: &str| parse(line).expect(line).command;
+    let Some(Command::Crashes(args)) = command("crashes --all --json") else { panic!("no crashes") };
+    assert!(args.all && args.json && args.command.is_none());
+    for line in
+        ["crashes -c gm.ini show 1 --json", "-c gm.ini crashes show 1 --json", "crashes show 1 --json -c gm.ini"]
+    {
+        let Some(Command::Crashes(args)) = command(line) else { panic!("{line}") };
+        assert_eq!(args.command, Some(verbs::CrashesCommand::Show { id: "1".into(), json: true }), "{line}");
+        assert_eq!(parse(line).expect(line).place.config, Some("gm.ini".into()), "{line}");
+    }
+    let Some(Command::Quarantine(args)) = command("quarantine resubmit 1 2 --priority low") else { panic!("no job") };
+    let resubmit =
+        verbs::QuarantineCommand::Resubmit { ids: vec!["1".into(), "2".into()], priority: verbs::JobPriority::Low };
+    assert_eq!(args.command, Some(resubmit));
+    assert_eq!(command("quarantine"), Some(Command::Quarantine(QuarantineArgs { command: None })));
+    for line in ["crashes show", "crashes replay", "crashes 1", "quarantine drop", "quarantine resubmit 1 --priority x"]
+    {
+        assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
 fn help_lists_what_a_command_has_a_use_for() {
     let listed = |command: &str| {
         let help = parse(&format!("{command} --help")).expect_err(command).to_string();
@@ -180,7 +203,7 @@ fn usage_errors_exit_with_2() {
 
 #[test]
 fn where_h_is_no_option_it_is_said_how_to_ask_for_help() {
-    for verb in ["new", "status", "check", "call", "rollback", "retry", "versions", "events"] {
+    for verb in ["new", "status", "check", "call", "rollback", "retry", "versions", "events", "crashes", "quarantine"] {
         let error = Cli::parse_args(["gm-native", verb, "-h"], "1").unwrap_err().to_string();
         assert!(error.contains("unexpected argument '-h'; for help, write -H or --help"), "{verb}: {error}");
         assert!(!error.contains("tip:"), "{verb}: {error}");

@@ -176,10 +176,8 @@ pub(crate) struct RecentJob {
     pub number: u64,
     /// Its function.
     pub function: String,
-    /// Its handle.
+    /// Its handle; empty if that is long.
     pub handle: String,
-    /// Its unique id.
-    pub unique: String,
 }
 
 /// A line that a worker printed or logged.

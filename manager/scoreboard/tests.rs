@@ -144,3 +144,24 @@ fn run_times_fall_into_powers_of_two() {
         assert_eq!(bucket(ns), expected, "{ns} ns");
     }
 }
+
+#[test]
+fn the_last_jobs_are_listed_without_the_one_in_hand() {
+    let (fd, view) = create(2, 0).unwrap();
+    let scoreboard = ScoreboardWriter::map(&fd, 2).unwrap();
+    assert_eq!(view.recent_jobs(), []);
+    let numbers = |view: &ScoreboardView| -> Vec<u64> { view.recent_jobs().iter().map(|job| job.number).collect() };
+    let (end, long) = (JobEnd { function: 1, succeeded: true, bytes_in: 0, bytes_out: 0, run_ns: 0 }, [b'h'; 100]);
+    for number in 1..=20 {
+        let handle = if number == 19 { &long[..] } else { b"H:a:1" };
+        scoreboard.begin(&JobStart { number, ..job(handle) });
+        if number == 20 {
+            assert_eq!(numbers(&view), [19, 18, 17, 16, 15, 14, 13, 12]);
+        }
+        scoreboard.end(&end, WorkerActivity::Idle);
+    }
+    assert_eq!(numbers(&view), [20, 19, 18, 17, 16, 15, 14, 13, 12]);
+    let jobs = view.recent_jobs();
+    assert_eq!((jobs[0].function, jobs[0].handle.as_deref()), (1, Some(&b"H:a:1"[..])));
+    assert_eq!(jobs[1].handle, None, "too long");
+}

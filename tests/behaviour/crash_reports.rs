@@ -64,9 +64,15 @@ fn a_worker_that_is_killed_in_its_job_leaves_a_report() {
 #[test]
 fn every_death_leaves_a_report() {
     let (gearmand, mut manager) = served("backoff_max = 10ms\non_crash = fail");
+    let before = Job::act(&gearmand, "", "say before");
+    let handle = before.handle.clone();
+    before.result();
     Job::act(&gearmand, "", "exit 3").failure();
     let died = manager.wait_event("worker_died", |_| true);
-    assert_eq!(report(&manager, &died)["end"], "exited with code 3");
+    let of_exit = report(&manager, &died);
+    assert_eq!(of_exit["end"], "exited with code 3");
+    let recent = serde_json::json!([{"number": 1, "function": "act", "handle": handle}]);
+    assert_eq!(of_exit["recent_jobs"], recent);
     manager.mark();
     wait_serving(&manager, "act");
     let idle = crate::fixture::serving(&manager)[0];

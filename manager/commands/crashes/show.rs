@@ -37,6 +37,9 @@ fn text(id: RecordId, report: &CrashReport, workload: &str) -> String {
         page.field("workload", Some(workload_line(id, job, workload)));
         page.field("quarantine", job.quarantine.map(|id| format!("gm-native quarantine show {id}")));
     }
+    let before = report.recent_jobs.iter().map(|job| format!("{} {}", job.function, job.handle));
+    let before = before.collect::<Vec<_>>().join(", ");
+    page.field("jobs before", Some(before).filter(|before| !before.is_empty()));
     let usage = &report.usage;
     page.field(
         "used",

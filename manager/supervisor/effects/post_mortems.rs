@@ -13,7 +13,7 @@ use crate::config::{Config, shown};
 use crate::crash::files::{CRASHES, QUARANTINE, Record, RecordDir};
 use crate::crash::quarantine::QuarantinedJob;
 use crate::crash::record_id::{RecordId, RecordIds};
-use crate::crash::report::{CrashReport, JobFacts, OutputLine, ResourceUsage, SystemVersions};
+use crate::crash::report::{CrashReport, JobFacts, OutputLine, RecentJob, ResourceUsage, SystemVersions};
 use crate::crash::workload_hash::WorkloadFacts;
 use crate::logging::date;
 use crate::plugins::function_version::FunctionVersion;
@@ -61,6 +61,8 @@ pub(super) struct Remains {
     pub usage: ResourceUsage,
     /// What it has printed and logged last.
     pub output: Vec<OutputLine>,
+    /// The jobs before, the newest first.
+    pub recent_jobs: Vec<RecentJob>,
 }
 
 impl Remains {
@@ -207,6 +209,7 @@ impl Effects {
             generation: death.generation,
             jobs: death.jobs,
             job: job_facts(&death.at, server),
+            recent_jobs: remains.recent_jobs.clone(),
             output: remains.output.clone(),
             usage: remains.usage.clone(),
             limit: death.out_of_memory.as_ref().and_then(limit_of),

@@ -14,12 +14,12 @@ use super::children::{ChildKind, WorkerHandle};
 use super::counters::failed_job;
 use super::post_mortems::Remains;
 use crate::config::Config;
-use crate::crash::report::ResourceUsage;
+use crate::crash::report::{RecentJob, ResourceUsage};
 use crate::gearman::packet::encode;
 use crate::logging::{Level, escape};
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::scoreboard::{self, WorkerActivity};
+use crate::scoreboard::{self, ScoreboardView, WorkerActivity};
 use crate::supervisor::catalog::CheckedVersion;
 use crate::supervisor::core::{ExitReport, Input, JobReply, ScoreboardReading, WorkerStart};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
@@ -292,13 +292,15 @@ impl Effects {
         };
         let Reaped { pid, end, peak_kib, cpu } = *reaped;
         let may_need_report = lost_job || matches!(end, ExitStatus::Signal(_));
+        let recent_jobs = if may_need_report { recent_jobs(&worker.scoreboard, &worker.functions) } else { Vec::new() };
         let remains = may_need_report.then(|| {
             let now = clock::now();
             // Where it cannot be copied, the report says that there is none.
             let snapshot = worker.scoreboard.copy_crash_area().ok().flatten().map(File::from);
             let lived_seconds = now.saturating_sub(worker.since).as_secs_f64();
             let usage = ResourceUsage { peak_kib, cpu_seconds: cpu.as_secs_f64(), lived_seconds };
-            Remains { snapshot, versions: worker.versions, usage, output: worker.output.recent.lines(now) }
+            let output = worker.output.recent.lines(now);
+            Remains { snapshot, versions: worker.versions, usage, output, recent_jobs }
         });
         let workload = remains.as_ref().and_then(Remains::workload);
         let report = remains.and_then(|remains| self.keep_remains(worker.id, remains));
@@ -360,6 +362,16 @@ impl Effects {
         let server = job.as_ref().and_then(|job| worker.copies.get(&job.connection)).map(|(server, _)| *server);
         Some(ScoreboardReading { worker: id, job, server, overwritten: scoreboard.overwritten })
     }
+}
+
+/// The last jobs of a worker that died, for its report.
+fn recent_jobs(scoreboard: &ScoreboardView, functions: &[FunctionName]) -> Vec<RecentJob> {
+    let job = |job: scoreboard::RecentJob| RecentJob {
+        number: job.number,
+        function: functions.get(job.function).map(ToString::to_string).unwrap_or_default(),
+        handle: String::from_utf8_lossy(&job.handle.unwrap_or_default()).into_owned(),
+    };
+    scoreboard.recent_jobs().into_iter().map(job).collect()
 }
 
 fn key(function: &FunctionName, version: &CheckedVersion) -> FunctionVersion {
