@@ -116,6 +116,12 @@ impl PostMortems {
         Self { ids, quarantine_ids, ..Self::default() }
     }
 
+    /// Descriptors of snapshots.
+    pub(super) fn descriptors(&self) -> usize {
+        let waiting = self.waiting.iter().filter(|examination| examination.snapshot.is_some()).count();
+        waiting.saturating_add(self.remains.values().filter(|remains| remains.snapshot.is_some()).count())
+    }
+
     pub(super) fn forget(&mut self, worker: WorkerId) {
         self.remains.remove(&worker);
     }

@@ -93,7 +93,8 @@ impl Effects {
             _ => EACH,
         };
         let children = self.children.values().map(of_child).sum::<usize>();
-        children.saturating_add(EACH).saturating_add(servers).saturating_add(OWN)
+        let own = OWN.saturating_add(self.post_mortems.descriptors());
+        children.saturating_add(EACH).saturating_add(servers).saturating_add(own)
     }
 
     fn worker_config(&self, start: &WorkerStart) -> WorkerConfig {
