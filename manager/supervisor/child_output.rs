@@ -82,6 +82,11 @@ impl ChildOutput {
 /// waited for.
 pub(crate) struct LeftoverOutput {
     output: ChildOutput,
+    /// What was in the pipe, as much as a pipe usually holds: its end is wanted before all of it is given.
+    held: Vec<u8>,
+    /// How much of it was given.
+    given: usize,
+    /// How much more was in a larger pipe.
     unread: usize,
 }
 
@@ -89,23 +94,62 @@ impl LeftoverOutput {
     /// What is in the pipe now.
     pub(crate) fn new(output: ChildOutput) -> Self {
         let unread = unread(output.fd());
-        Self { output, unread }
+        let mut held = vec![0; unread.min(BYTES)];
+        let mut length = 0;
+        while length < held.len() {
+            match nix::unistd::read(&output.fd, &mut held[length..]) {
+                Ok(0) => break,
+                Ok(more) => length += more,
+                Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        held.truncate(length);
+        Self { output, unread: unread.saturating_sub(length), held, given: 0 }
+    }
+
+    /// Gives the lines at its end that have `bytes` bytes together, before anything else is given.
+    pub(crate) fn last_lines(&self, bytes: usize, mut each: impl FnMut(&[u8])) {
+        let (mut lines, mut end) = (self.output.lines.clone(), self.held.as_slice());
+        if let Some(start) = end.len().checked_sub(bytes).filter(|start| *start > 0) {
+            // The first of them may be cut.
+            let next = end[start..].iter().position(|byte| *byte == b'\n').map_or(start, |at| start + at + 1);
+            (lines, end) = (LineSplitter::default(), &end[next..]);
+        }
+        lines.push(end, &mut each);
+        lines.flush(&mut each);
     }
 
     /// Reads at most a turn's worth; true where something is left. The last line may have no line end.
     pub(crate) fn read(&mut self, mut each: impl FnMut(&[u8])) -> bool {
-        let (bytes, left) = self.output.read_some(self.unread, &mut each);
-        self.unread -= bytes;
-        let is_left = left == PipeState::More && self.unread > 0;
+        if self.given < self.held.len() {
+            self.give_held(&mut each);
+        } else {
+            let (bytes, left) = self.output.read_some(self.unread, &mut each);
+            self.unread = if left == PipeState::More { self.unread.saturating_sub(bytes) } else { 0 };
+        }
+        let is_left = self.given < self.held.len() || self.unread > 0;
         if !is_left {
             self.output.lines.flush(&mut each);
         }
         is_left
     }
+
+    fn give_held(&mut self, each: &mut impl FnMut(&[u8])) {
+        let mut lines = 0;
+        while self.given < self.held.len() && lines < LINES {
+            let piece = &self.held[self.given..self.held.len().min(self.given + PIECE)];
+            self.given += piece.len();
+            self.output.lines.push(piece, &mut |line| {
+                lines += 1;
+                each(line);
+            });
+        }
+    }
 }
 
 /// Cuts bytes into lines, holding one line at most.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct LineSplitter {
     held: Vec<u8>,
     missing: bool,
@@ -195,6 +239,32 @@ mod tests {
         }
         drop(writer);
         assert_eq!(output.read(|line| assert_eq!(line.len(), CUT + 14)), PipeState::End);
+    }
+
+    #[test]
+    fn the_last_lines_are_known_before_the_others_are_given() {
+        let text = |last: &LeftoverOutput, bytes| {
+            let mut lines = Vec::new();
+            last.last_lines(bytes, |line| lines.push(String::from_utf8_lossy(line).into_owned()));
+            lines
+        };
+        let (output, mut writer) = pipe();
+        for number in 0..5000 {
+            writeln!(writer, "{number}").unwrap();
+        }
+        writer.write_all(b"the last").unwrap();
+        let mut last = LeftoverOutput::new(output);
+        assert_eq!(text(&last, 20), ["4998", "4999", "the last"]);
+        let (mut all, mut count) = (text(&last, usize::MAX), 0);
+        assert_eq!((all.len(), all.pop().as_deref()), (5001, Some("the last")));
+        while last.read(|_| count += 1) {}
+        assert_eq!(count, 5001, "each is given all the same");
+        // A line that had begun to be read.
+        let (mut output, mut writer) = pipe();
+        writer.write_all(b"begun, ").unwrap();
+        output.read(|_| panic!("no line has ended"));
+        writer.write_all(b"and ended\n").unwrap();
+        assert_eq!(text(&LeftoverOutput::new(output), 100), ["begun, and ended"]);
     }
 
     #[test]

@@ -196,3 +196,15 @@ fn a_job_is_replayed_in_gdb() {
     assert!(after.contains(&format!("@{}/{id}.workload", crashes(&manager).display())), "{out}");
     assert!(!out.contains("hunter2"), "{out}");
 }
+
+/// P29: the last words are in the report, however much was printed before them.
+#[test]
+fn the_last_words_after_a_flood_are_in_the_report() {
+    let (gearmand, manager) = served("backoff_max = 10ms\non_crash = fail\nlog_file = /dev/null");
+    let flood: String = (0..3000).map(|number| format!("print {number}\n")).collect();
+    Job::act(&gearmand, "", &format!("{flood}print the last words\nabort")).failure();
+    let died = manager.wait_event("worker_died", |_| true);
+    let report = report(&manager, &died);
+    let lines = report["output"].as_array().unwrap();
+    assert_eq!((lines.len(), &lines[99]["text"], &lines[98]["text"]), (100, &"the last words".into(), &"2999".into()));
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Effects;
 use super::children::{ChildKind, ManagedChild};
+use crate::crash::report::OUTPUT_BYTES;
 use crate::logging::{Level, Logger, escape};
 use crate::supervisor::child_output::{ChildOutput, LeftoverOutput, PipeState};
 use crate::supervisor::out_of_memory::LastWords;
@@ -91,15 +92,20 @@ impl OutputLogger {
     }
 
     fn log(&mut self, logger: &mut Logger, line: &[u8]) {
+        self.note(line);
+        if logger.enabled(self.level) {
+            logger.line(self.level, self.pid, &format!("{}: {}", self.name, escape(line)));
+        }
+    }
+
+    /// Keeps a line for the report of a worker's death.
+    fn note(&mut self, line: &[u8]) {
         if let Some(WorkerOutput { last_words, recent }) = &mut self.output {
             let stream = if self.child_fd == ChildFd::Err { OutputStream::Stderr } else { OutputStream::Stdout };
             if stream == OutputStream::Stderr {
                 last_words.hear(line);
             }
             recent.add(stream, line, clock::now());
-        }
-        if logger.enabled(self.level) {
-            logger.line(self.level, self.pid, &format!("{}: {}", self.name, escape(line)));
         }
     }
 }
@@ -232,17 +238,17 @@ impl Effects {
         self.read_channel(id, LAST_MESSAGES, usize::MAX);
     }
 
-    /// What a child that is gone had printed: at once where it is little, else in later turns. Returns what a worker has printed until
-    /// now.
+    /// What a child that is gone had printed: at once where it is little, else in later turns. Returns what a worker has
+    /// printed last.
     pub(super) fn read_leftover_output(
         &mut self,
         mut output_logger: OutputLogger,
         output: ChildOutput,
     ) -> WorkerOutput {
         let mut words = LeftoverOutput::new(output);
-        let is_more = words.read(|line| output_logger.log(&mut self.logger, line));
+        words.last_lines(OUTPUT_BYTES, |line| output_logger.note(line));
         let printed = output_logger.output.take().unwrap_or_default();
-        if !is_more {
+        if !words.read(|line| output_logger.log(&mut self.logger, line)) {
             return printed;
         }
         if self.child_reader.leftover.len() < MAX_LEFTOVER {
