@@ -11,6 +11,7 @@ use super::records::{Records, when};
 use super::table::Table;
 use crate::cli::verbs::QuarantineCommand;
 use crate::cli::{Cli, QuarantineArgs};
+use crate::config::ManagerCommand;
 use crate::crash::files::{QUARANTINE, Record};
 use crate::crash::quarantine::QuarantinedJob;
 use crate::crash::record_id::RecordId;
@@ -81,11 +82,12 @@ fn show(jobs: &Records<QuarantinedJob>, id: &str, json: bool) -> Result<ExitCode
         return Ok(finish(&format!("{}\n", serde_json::to_string_pretty(&value).unwrap_or_default()), 0));
     }
     let workload = jobs.configuration.state_dir.join(QUARANTINE).join(format!("{id}.workload"));
-    Ok(finish(&text(id, &job, &DisplayPath(&workload).to_string()), 0))
+    let command = &jobs.configuration.config.command;
+    Ok(finish(&text(id, &job, &DisplayPath(&workload).to_string(), command), 0))
 }
 
 /// A job as text. All of it is hostile: each value stays on its line.
-fn text(id: RecordId, job: &QuarantinedJob, workload: &str) -> String {
+fn text(id: RecordId, job: &QuarantinedJob, workload: &str, command: &ManagerCommand) -> String {
     let unique = if job.unique.is_empty() { String::new() } else { format!(" (unique {})", job.unique) };
     let version = job.version.as_ref().map_or(String::new(), |version| format!(", version {version}"));
     let kept = match (&job.workload_note, job.workload_kept) {
@@ -100,7 +102,7 @@ fn text(id: RecordId, job: &QuarantinedJob, workload: &str) -> String {
         ("deaths", job.deaths.to_string()),
         ("workload", kept),
         ("last death", job.cause.clone()),
-        ("report", job.report.map_or_else(|| "none".into(), |id| format!("gm-native crashes show {id}"))),
+        ("report", job.report.map_or_else(|| "none".into(), |id| format!("{command} crashes show {id}"))),
     ];
     let mut text = format!("job {id} in quarantine\n\n");
     for (name, value) in lines {
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn each_value_stays_on_its_line() {
-        let text = text("20261124-1".parse().unwrap(), &job("u", false), "");
+        let text = text("20261124-1".parse().unwrap(), &job("u", false), "", &ManagerCommand::default());
         assert_eq!(text.lines().count(), 9, "{text}");
         assert!(text.contains("not kept: too\\nlong") && text.contains("H:\\n1 (unique u) of a:4730"), "{text}");
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::commands::output::finish;
 use crate::commands::records::{Records, when};
+use crate::config::ManagerCommand;
 use crate::crash::files::{CRASHES, Record};
 use crate::crash::record_id::RecordId;
 use crate::crash::report::{CrashReport, JobFacts, SnapshotFacts, SnapshotMoment};
@@ -19,11 +20,12 @@ pub(super) fn show(records: &Records<CrashReport>, id: &str, json: bool) -> Resu
         return Ok(finish(&format!("{}\n", serde_json::to_string_pretty(&value).unwrap_or_default()), 0));
     }
     let workload = records.configuration.state_dir.join(CRASHES).join(format!("{id}.workload"));
-    Ok(finish(&text(id, &report, &DisplayPath(&workload).to_string()), 0))
+    let command = &records.configuration.config.command;
+    Ok(finish(&text(id, &report, &DisplayPath(&workload).to_string(), command), 0))
 }
 
 /// A report as text. All of it is hostile: each value stays on its line.
-fn text(id: RecordId, report: &CrashReport, workload: &str) -> String {
+fn text(id: RecordId, report: &CrashReport, workload: &str, command: &ManagerCommand) -> String {
     let mut page = Page(format!("crash report {id}\n{}\n\n", escape(&report.cause)));
     page.field("when", Some(when(&report.time)));
     page.field("function", function(report));
@@ -34,8 +36,8 @@ fn text(id: RecordId, report: &CrashReport, workload: &str) -> String {
     }
     if let Some(job) = &report.job {
         page.field("job", Some(job_line(job)));
-        page.field("workload", Some(workload_line(id, job, workload)));
-        page.field("quarantine", job.quarantine.map(|id| format!("gm-native quarantine show {id}")));
+        page.field("workload", Some(workload_line(id, job, workload, command)));
+        page.field("quarantine", job.quarantine.map(|id| format!("{command} quarantine show {id}")));
     }
     let before = report.recent_jobs.iter().map(|job| format!("{} {}", job.function, job.handle));
     let before = before.collect::<Vec<_>>().join(", ");
@@ -110,10 +112,10 @@ fn job_line(job: &JobFacts) -> String {
     format!("{}{unique}{server}, ran for {:.3} s; {}{deaths}", job.handle, job.seconds, job.disposition)
 }
 
-fn workload_line(id: RecordId, job: &JobFacts, path: &str) -> String {
+fn workload_line(id: RecordId, job: &JobFacts, path: &str, command: &ManagerCommand) -> String {
     let size = job.workload_size.map_or("unknown size".into(), |size| format!("{size} bytes"));
     match (&job.workload_note, job.workload_kept) {
-        (_, true) => format!("{size}, in {path}; gm-native crashes replay {id} runs it again"),
+        (_, true) => format!("{size}, in {path}; `{command} crashes replay {id}` runs it again"),
         (Some(note), false) => format!("{size}, not kept: {note}"),
         (None, false) => format!("{size}, not kept"),
     }
@@ -191,13 +193,13 @@ mod tests {
 
     #[test]
     fn a_report_for_people() {
-        let text = text(id(), &report(), "/s/crashes/20261124-3.workload");
+        let text = text(id(), &report(), "/s/crashes/20261124-3.workload", &ManagerCommand::default());
         for expected in [
             "crash report 20261124-3\nf: worker 3 killed by SIGSEGV\n\nwhen        2026-11-24 10:11:12\n",
             "\nsignal      SIGSEGV: address not mapped, address 0x10\n",
             "\nthread      3 gm:f (the main thread, which runs the jobs)\n",
             "\njob         H:1, ran for 0.000 s; requeued (death 1 of 3)\n",
-            "\nworkload    3 bytes, in /s/crashes/20261124-3.workload; gm-native crashes replay 20261124-3 runs it again\n",
+            "\nworkload    3 bytes, in /s/crashes/20261124-3.workload; `gm-native crashes replay 20261124-3` runs it again\n",
             "\n   0  memcpy ()\n*  1  parse () (inlined)\n",
             "\n  -0.500 stdout: hello\n",
         ] {
@@ -214,7 +216,7 @@ mod tests {
         report.output[0].text = "x\ny".into();
         report.job.as_mut().unwrap().workload_kept = false;
         report.job.as_mut().unwrap().workload_note = Some("too\nlong".into());
-        let text = text(id(), &report, "");
+        let text = text(id(), &report, "", &ManagerCommand::default());
         for expected in ["a\\nb\\x1b[2J", "no calls: nothing saves\\na thread", "not kept: too\\nlong", "x\\ny"] {
             assert!(text.contains(expected), "{expected:?} is not in {text}");
         }
