@@ -7,6 +7,7 @@
 //! What is known becomes a [`report`], and a job that has killed too many workers is [`quarantine`]d. Both are
 //! [`files`] in the state directory.
 
+pub(crate) mod backtrace;
 pub(crate) mod files;
 pub(crate) mod quarantine;
 pub(crate) mod record_id;

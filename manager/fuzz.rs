@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)] // A panic is the report; the names of the targets say what they read.
 
+mod backtraces;
 mod packets;
 mod worker_messages;
 
@@ -14,6 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
+pub use backtraces::backtraces;
 pub use packets::{admin_replies, server_packets};
 pub use worker_messages::worker_messages;
 
@@ -37,8 +39,9 @@ type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 #[cfg(test)]
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     ("admin_replies", admin_replies),
+    ("backtraces", backtraces),
     ("configuration", configuration),
     ("control_socket", control_socket),
     ("elf", elf),

@@ -10,21 +10,23 @@ mod workload;
 
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
+use crate::crash::backtrace::{Backtrace, OwnCode, backtrace, open_module};
 use crate::crash::files::{CRASHES, RecordDir, TOTAL_MAX};
 use crate::crash::quarantine::QuarantinedJob;
 use crate::crash::report::{CrashReport, Frame, SnapshotFacts, SnapshotMoment};
 use crate::crash::snapshot::ThreadSnapshot;
+use crate::plugins::store::STORE;
 use crate::system::channel::Channel;
 use crate::system::crash_area::Cause;
 use crate::system::errors::reason;
-use crate::system::exit;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
+use crate::system::{exit, memory};
 use crate::worker::messages::{decode, encode};
 use workload::KeptWorkload;
 
@@ -33,6 +35,8 @@ pub(crate) const ROLE: &str = "--gm-native-postmortem";
 
 /// How long the result may take to be read.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How much memory it may take: hostile tables have no end.
+const MEMORY: u64 = 2 << 30;
 
 /// What the manager knows. The snapshot's descriptor follows that of the request, where there is one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,6 +78,10 @@ pub(crate) fn main() -> ! {
         eprintln!("gm-native: {ROLE} is how the manager examines a worker that died; it does nothing by hand");
         exit::now(2);
     };
+    // It can only fail where a lower limit holds already.
+    let _ = memory::limit(MEMORY);
+    // What a parser says when it panics helps nobody.
+    std::panic::set_hook(Box::new(|_| ()));
     let result = examine(request, snapshot);
     let sent = channel.send(&encode(&result), DEADLINE);
     exit::now(i32::from(sent.is_err()));
@@ -128,7 +136,9 @@ fn write_report(
         opened.write(id, &report, whole).map_err(|error| reason(&error).to_string()).map(|()| opened)
     });
     if let Some(snapshot) = snapshot {
-        name_calls(&mut report, snapshot);
+        let own = OwnCode::in_directory(&state_dir.join(STORE));
+        let Backtrace { frames, note } = backtrace(snapshot, &open_module, &own);
+        (report.frames, report.frames_note) = (frames, note);
     }
     let unwritten = written.and_then(|opened| {
         opened.write(id, &report, None).map_err(|error| reason(&error).to_string())?;
@@ -140,13 +150,12 @@ fn write_report(
 }
 
 /// For `gm-native call`: what a process that crashed was doing. A line for each call, the innermost first.
-pub(crate) fn describe(snapshot: &File) -> Vec<String> {
+pub(crate) fn describe(snapshot: &File, library: &Path) -> Vec<String> {
     let Ok(Some(snapshot)) = ThreadSnapshot::read(snapshot) else { return Vec::new() };
-    let mut report = CrashReport::default();
-    name_calls(&mut report, &snapshot);
-    let calls = report.frames.iter().enumerate().map(|(number, frame)| format!("{number:4}: {}", frame.place()));
+    let Backtrace { frames, note } = backtrace(&snapshot, &open_module, &OwnCode::of_library(library));
+    let calls = frames.iter().enumerate().map(|(number, frame)| format!("{number:4}: {}", frame.place()));
     let overflow = overflows_stack(&snapshot).then(|| "the thread has overflowed its stack".to_owned());
-    overflow.into_iter().chain(calls).chain(report.frames_note).collect()
+    overflow.into_iter().chain(calls).chain(note).collect()
 }
 
 /// Whether the thread has run into what lies below its stack: memory near the stack pointer would be there otherwise.
@@ -196,30 +205,11 @@ fn facts(snapshot: &ThreadSnapshot) -> SnapshotFacts {
     }
 }
 
-/// Finds the calls that the thread was in.
-fn name_calls(report: &mut CrashReport, snapshot: &ThreadSnapshot) {
-    let pc = snapshot.registers.pc();
-    let found = snapshot.mappings.as_deref().unwrap_or_default().lines().find_map(|line| module_at(line, pc));
-    let (module, offset) = found.unwrap_or_default();
-    report.frames = vec![Frame { address: pc, module, offset, ..Frame::default() }];
-}
-
-/// The file that a line of `/proc/PID/maps` maps at this address, and the address's place in it.
-fn module_at(line: &str, address: u64) -> Option<(String, u64)> {
-    let mut fields = line.splitn(6, ' ');
-    let (start, end) = fields.next()?.split_once('-')?;
-    let start = u64::from_str_radix(start, 16).ok()?;
-    let end = u64::from_str_radix(end, 16).ok()?;
-    let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
-    let path = fields.nth(2)?.trim_start();
-    let is_there = (start..end).contains(&address) && path.starts_with('/');
-    is_there.then(|| (path.to_owned(), address.saturating_sub(start).saturating_add(offset)))
-}
-
 fn result(report: &CrashReport, unwritten: Option<String>) -> PostMortemResult {
     let top = report.top_frame();
-    let at = top.and_then(|top| report.frames.iter().position(|frame| frame == top));
-    let caller = at.and_then(|at| report.frames.get(at.checked_add(1)?));
+    let at = top.and_then(|top| report.frames.iter().position(|frame| std::ptr::eq(frame, top)));
+    let outer = at.and_then(|at| report.frames.get(at.checked_add(1)?..)).unwrap_or_default();
+    let caller = outer.iter().find(|frame| frame.own || top.is_some_and(|top| !top.own));
     PostMortemResult {
         place: top.map(Frame::place),
         called_from: caller.map(Frame::place),
@@ -234,19 +224,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_module_of_an_address() {
-        let line = "7f00-7f10 r-xp 00002000 fe:01 42                         /lib/a b.so";
-        assert_eq!(module_at(line, 0x7f04), Some(("/lib/a b.so".into(), 0x2004)));
-        for (line, address) in [(line, 0x7f10), ("7f00-7f10 rwxp 00000000 00:00 0 ", 0x7f04), ("", 0), ("x-y z", 0)] {
-            assert_eq!(module_at(line, address), None, "{line}");
-        }
-    }
-
-    #[test]
     fn the_place_is_the_plugins_and_the_caller_the_next_one() {
         let frame = |function: &str, own| Frame { function: Some(function.into()), own, ..Frame::default() };
         let (libc, own, caller) = (frame("memcpy", false), frame("parse", true), frame("run", true));
-        let report = CrashReport { frames: vec![libc, own, caller], ..CrashReport::default() };
+        let between = frame("core::ops::FnOnce::call_once", false);
+        let report = CrashReport { frames: vec![libc, own, between, caller], ..CrashReport::default() };
         let found = result(&report, None);
         assert_eq!((found.place.as_deref(), found.called_from.as_deref()), (Some("parse ()"), Some("run ()")));
         let report = CrashReport { frames_note: Some("no stack".into()), ..CrashReport::default() };

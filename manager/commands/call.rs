@@ -175,15 +175,15 @@ fn exit_code(file: &Path, repeat: u64, ended: &CallExit, scoreboard: ScoreboardV
     }
     let number = seen.job.as_ref().filter(|_| repeat > 1).map(|job| job.number);
     let place = place(&exit_cause, seen.activity, ended.word.as_ref(), number);
-    print_calls(scoreboard);
+    print_calls(file, scoreboard);
     let by_us = if ended.killed { ", as you asked" } else { "" };
     fail(&format!("{}: {} {place}{by_us}", DisplayPath(file), ended.end), 1)
 }
 
 /// Prints what the child was doing when it crashed, if it has saved that.
-fn print_calls(scoreboard: ScoreboardView) {
+fn print_calls(file: &Path, scoreboard: ScoreboardView) {
     let Ok(Some(snapshot)) = scoreboard.copy_crash_area() else { return };
-    for line in post_mortem::describe(&File::from(snapshot)) {
+    for line in post_mortem::describe(&File::from(snapshot), file) {
         eprintln!("gm-native: {}", escape(&line));
     }
 }

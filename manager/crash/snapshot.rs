@@ -50,7 +50,7 @@ pub(crate) struct Registers {
     /// The processor.
     pub architecture: Architecture,
     /// All of them, in the order of the architecture's name list.
-    values: Vec<u64>,
+    pub values: Vec<u64>,
 }
 
 /// Part of a stack.
@@ -98,7 +98,6 @@ const AARCH64: [&str; 33] = [
     "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x29", "x30", "sp", "pc",
 ];
 
-#[allow(dead_code)] // For the unwinder.
 impl Registers {
     /// The names of the registers, in order.
     fn names(&self) -> &'static [&'static str] {

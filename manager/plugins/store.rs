@@ -52,6 +52,9 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreEr
 const SIBLINGS: &str = "siblings.json";
 const FORMAT: u32 = 1;
 
+/// Its name in the state directory.
+pub(crate) const STORE: &str = "store";
+
 /// Where probes put their copies.
 const INCOMING: &str = "incoming";
 
@@ -62,7 +65,7 @@ impl Store {
     /// # Errors
     /// The directories cannot be created, or belong to another user.
     pub fn open(state_dir: &Path) -> Result<(Self, Vec<String>), StoreError> {
-        let dir = state_dir.join("store");
+        let dir = state_dir.join(STORE);
         private_dir(&dir)?;
         let incoming = dir.join(INCOMING);
         private_dir(&incoming)?;

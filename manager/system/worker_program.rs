@@ -21,7 +21,7 @@ use object::read::elf::{FileHeader, SectionHeader};
 use super::errors::reason;
 
 /// Its name, beside the program it belongs to.
-const NAME: &str = "gm-native-worker";
+pub(crate) const NAME: &str = "gm-native-worker";
 
 /// The section that holds the number.
 const SECTION: &[u8] = b".gm_native_build";

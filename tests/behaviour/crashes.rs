@@ -92,7 +92,7 @@ fn a_crash_without_descriptors_or_scoreboard_leaves_a_snapshot() {
     for way in ["closed", "nofiles"] {
         Job::act(&gearmand, way, &format!("crash {way}")).news();
         let (examined, report) = report(&manager, way);
-        assert!(examined["place"].as_str().unwrap().contains("act"), "{way}: {report}");
+        assert!(examined["place"].as_str().unwrap().contains("write_to_null (tests/"), "{way}: {report}");
         wait_serving(&manager, "act");
     }
     // Its job is not known, and runs again elsewhere.

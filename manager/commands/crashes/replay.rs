@@ -17,6 +17,7 @@ use crate::crash::report::CrashReport;
 use crate::logging::escape;
 use crate::plugins::display_path::DisplayPath;
 use crate::plugins::name::FunctionName;
+use crate::plugins::store::STORE;
 use crate::system::errors::reason;
 use crate::system::owner::{named, owner, user_name};
 use crate::system::privileges::RunUser;
@@ -57,7 +58,7 @@ pub(super) fn replay(records: &Records<CrashReport>, id: &str, gdb: bool, verbos
 fn stored(records: &Records<CrashReport>, report: &CrashReport) -> Result<(FunctionName, PathBuf), String> {
     let function = report.function.clone().ok_or("it is not known which function its worker was in")?;
     let version = report.version.ok_or("it is not known which version its worker had")?;
-    let store = records.configuration.state_dir.join("store");
+    let store = records.configuration.state_dir.join(STORE);
     let library = store.join(version.to_string()).join(format!("{function}.so"));
     match library.symlink_metadata() {
         Ok(found) if found.is_file() => Ok((function, library)),

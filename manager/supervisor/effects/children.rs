@@ -261,7 +261,7 @@ impl Effects {
             ChildKind::Worker(worker) => self.worker_ended(worker, reaped),
             ChildKind::Probe(probe) => self.probe_ended(*probe, reaped),
             ChildKind::LookUp(look_up) => self.look_up_ended(look_up),
-            ChildKind::PostMortem(post_mortem) => self.post_mortem_ended(*post_mortem),
+            ChildKind::PostMortem(post_mortem) => self.post_mortem_ended(*post_mortem, Some(reaped.end)),
         }
     }
 }

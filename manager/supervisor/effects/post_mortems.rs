@@ -26,6 +26,7 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::system::child_poller::ChildId;
 use crate::system::clock;
 use crate::system::errors::reason;
+use crate::system::reap::ExitStatus;
 use crate::system::spawn::file_holding;
 use crate::version;
 use crate::worker::messages;
@@ -282,7 +283,7 @@ impl Effects {
         self.poller.forget(&child.channel);
         self.short_lived.remove(&id);
         if let ChildKind::PostMortem(post_mortem) = child.kind {
-            self.post_mortem_ended(*post_mortem);
+            self.post_mortem_ended(*post_mortem, None);
         }
     }
 
@@ -319,9 +320,13 @@ impl Effects {
         self.store.dir().parent().map(Path::to_owned).unwrap_or_default()
     }
 
-    pub(super) fn post_mortem_ended(&mut self, post_mortem: PostMortem) {
+    pub(super) fn post_mortem_ended(&mut self, post_mortem: PostMortem, end: Option<ExitStatus>) {
         let PostMortem { examined, result, deadline } = post_mortem;
-        let late = || format!("its examination took longer than {} s", TIMEOUT.as_secs());
+        let unfinished = || match end {
+            _ if deadline.is_none() => format!("its examination took longer than {} s", TIMEOUT.as_secs()),
+            Some(end) => format!("the process that examined it {end}"),
+            None => "its examination did not end".into(),
+        };
         match (examined, result) {
             (examined, Some(PostMortemResult { unwritten: Some(reason), .. })) => {
                 self.report_examined(examined, reason)
@@ -334,13 +339,11 @@ impl Effects {
                 self.report(&Event::WorkerExamined(found));
             }
             (Some(examined), None) => {
-                let unknown = deadline.is_some().then(|| "its examination ended without a result".into());
-                let unknown = unknown.or_else(|| Some(late()));
+                let unknown = Some(unfinished());
                 self.report(&Event::WorkerExamined(ExaminedWorker { unknown, ..examined }));
             }
             (None, Some(_)) => {}
-            (None, None) if deadline.is_none() => self.report_examined(None, late()),
-            (None, None) => self.report_examined(None, "the process that writes it ended before".into()),
+            (None, None) => self.report_examined(None, unfinished()),
         }
         self.next_post_mortem();
     }
