@@ -9,6 +9,7 @@ mod support;
 
 mod answers;
 mod attempts;
+mod backtraces;
 mod bad_input;
 mod clients;
 mod clock;

@@ -39,7 +39,18 @@ pub fn alone<T>(build: impl FnOnce() -> T) -> T {
 /// Compiles one C file, unless that was done before. The result is named `output`, in a directory of its own.
 #[track_caller]
 pub fn c(output: &str, source: &str, args: &[&str]) -> PathBuf {
-    let dir = build_dir().join(fingerprint((output, source, args)));
+    compile("cc", "source.c", output, source, args)
+}
+
+/// The same in C++.
+#[track_caller]
+pub fn cpp(output: &str, source: &str, args: &[&str]) -> PathBuf {
+    compile("c++", "source.cc", output, source, args)
+}
+
+#[track_caller]
+fn compile(compiler: &str, name: &str, output: &str, source: &str, args: &[&str]) -> PathBuf {
+    let dir = build_dir().join(fingerprint((compiler, output, source, args)));
     let done = dir.join(output);
     if done.exists() {
         return done;
@@ -49,9 +60,9 @@ pub fn c(output: &str, source: &str, args: &[&str]) -> PathBuf {
             return;
         }
         fs::create_dir_all(&dir).unwrap();
-        let (file, part) = (dir.join("source.c"), dir.join("part"));
+        let (file, part) = (dir.join(name), dir.join("part"));
         fs::write(&file, source).unwrap();
-        let mut cc = Command::new("cc");
+        let mut cc = Command::new(compiler);
         cc.args(["-Wall", "-Wextra", "-O1", "-g", "-o"]).args([&part, &file]).args(args);
         command(&mut cc);
         // A rename: whoever finds the file under its name finds all of it.

@@ -4,9 +4,10 @@ use std::fmt;
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use object::read::elf::{ElfFile64, ElfSection64};
+use object::elf::PF_X;
+use object::read::elf::{ElfFile64, ElfSection64, ElfSegment64};
 use object::read::{CompressionFormat, ReadCache};
-use object::{Endianness, Object, ObjectSection, ObjectSegment};
+use object::{Endianness, Object, ObjectSection, ObjectSegment, SegmentFlags};
 
 use super::mappings::Mapping;
 
@@ -61,13 +62,18 @@ impl Module {
     pub(super) fn new(data: ModuleData, mapping: &Mapping) -> Result<Self, Unreadable> {
         let mut module = Self { cache: ReadCache::new(data), bias: 0 };
         let elf = module.elf().ok_or(Unreadable::Damaged)?;
-        // Which segment the mapping shows: the one with most of it.
+        // Which segment the mapping shows: of those for code or data, the one with most of it.
         let shown = |segment: &Range<u64>| {
             let length = mapping.end.saturating_sub(mapping.start);
             let end = segment.end.min(mapping.offset.saturating_add(length));
             end.saturating_sub(segment.start.max(mapping.offset))
         };
-        let segments = elf.segments().map(|segment| {
+        // Small segments share a page of the file.
+        let is_as_mapped = |segment: &ElfSegment64<'_, '_, _, _>| {
+            let SegmentFlags::Elf { p_flags, .. } = segment.flags() else { return false };
+            mapping.is_executable == (p_flags & PF_X == PF_X)
+        };
+        let segments = elf.segments().filter(is_as_mapped).map(|segment| {
             let (start, length) = segment.file_range();
             (segment.address(), start..start.saturating_add(length))
         });

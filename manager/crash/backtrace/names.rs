@@ -96,7 +96,8 @@ impl<'a> LineTables<'a> {
     fn directory(&self, offset: u64) -> Option<String> {
         let unit = self.context.find_dwarf_and_unit(offset).skip_all_loads()?;
         let directory = unit.comp_dir?.to_string_lossy().into_owned();
-        Some(directory).filter(|directory| directory.len() > 1)
+        // The standard library's sources stay recognisable.
+        Some(directory).filter(|directory| directory.len() > 1 && !directory.starts_with("/rustc/"))
     }
 }
 
