@@ -7,6 +7,7 @@
 #![allow(unsafe_code)] // What lies in shared memory; each line says why it is sound.
 
 mod last_failure;
+mod recent_jobs;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,13 +22,11 @@ use crate::system::shared_memory::{Access, Seal, Shareable, SharedMapping};
 
 use last_failure::FailureSlot;
 pub(crate) use last_failure::{FAILURE_TEXT, LastFailure};
+pub(crate) use recent_jobs::RecentJob;
+use recent_jobs::RecentJobs;
 
 const HANDLE_WORDS: usize = 32;
 const UNIQUE_WORDS: usize = 16;
-/// How many of the last jobs are listed, the one in hand included.
-const RECENT_JOBS: usize = 9;
-/// Of those only short handles are kept: each job writes one.
-const RECENT_HANDLE_WORDS: usize = 4;
 /// Connections in the middle of a packet that are listed one by one.
 const SENDING_WORDS: usize = 16;
 /// More connections than any worker has in the middle of a packet.
@@ -96,34 +95,7 @@ struct ScoreboardHeader {
     unique: [AtomicU64; UNIQUE_WORDS],
     /// Which connections are; 0 is none.
     sending: [AtomicU32; SENDING_WORDS],
-    /// The last jobs: that of number N is in slot N modulo their count.
-    recent: [RecentSlot; RECENT_JOBS],
-}
-
-/// A job that has begun, for the report of a crash.
-#[repr(C)]
-struct RecentSlot {
-    /// 0 is none.
-    number: AtomicU64,
-    function: AtomicU32,
-    handle_len: AtomicU32,
-    handle: [AtomicU64; RECENT_HANDLE_WORDS],
-}
-
-impl RecentSlot {
-    fn store(&self, job: &JobStart<'_>) {
-        self.number.store(job.number, Relaxed);
-        self.function.store(job.function as u32, Relaxed);
-        self.handle_len.store(store_bytes(&self.handle, job.handle), Relaxed);
-    }
-
-    fn load(&self) -> RecentJob {
-        RecentJob {
-            number: self.number.load(Relaxed),
-            function: self.function.load(Relaxed) as usize,
-            handle: load_bytes(&self.handle, self.handle_len.load(Relaxed)),
-        }
-    }
+    recent: RecentJobs,
 }
 
 impl ScoreboardHeader {
@@ -249,7 +221,7 @@ impl ScoreboardWriter {
         header.started_ns.store(job.started_ns, Relaxed);
         header.handle_len.store(store_bytes(&header.handle, job.handle), Relaxed);
         header.unique_len.store(store_bytes(&header.unique, job.unique), Relaxed);
-        header.recent[(job.number % RECENT_JOBS as u64) as usize].store(job);
+        header.recent.store(job);
         header.activity.store(WorkerActivity::Running as u32, Relaxed);
         self.sequence.store(sequence.wrapping_add(2), Relaxed);
         header.sequence.store(sequence.wrapping_add(2), Release);
@@ -374,17 +346,6 @@ fn load_bytes(words: &[AtomicU64], length: u32) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A job that a worker ran.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RecentJob {
-    /// Counts the worker's jobs from 1.
-    pub number: u64,
-    /// Index of its function.
-    pub function: usize,
-    /// Its handle, if it is short.
-    pub handle: Option<Vec<u8>>,
-}
-
 /// The manager's side: reads only, and believes nothing.
 pub(crate) struct ScoreboardView {
     mapping: ScoreboardMapping,
@@ -497,10 +458,8 @@ impl ScoreboardView {
     /// The last jobs of a worker that is gone, the newest first, without the one in hand.
     pub(crate) fn recent_jobs(&self) -> Vec<RecentJob> {
         let in_hand = self.read().job.map(|job| job.number);
-        let mut jobs: Vec<RecentJob> = self.mapping.header().recent.iter().map(RecentSlot::load).collect();
-        let functions = self.mapping.items().len();
-        jobs.retain(|job| job.number > 0 && Some(job.number) != in_hand && job.function < functions);
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.number));
+        let mut jobs = self.mapping.header().recent.load();
+        jobs.retain(|job| Some(job.number) != in_hand && job.function < self.mapping.items().len());
         jobs
     }
 
