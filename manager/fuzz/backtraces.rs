@@ -15,6 +15,12 @@ const MAPPINGS: &str = "10000-40000 r-xp 00000000 fe:01 42                      
 /// The first byte says which processor, and how many mappings the case brings along. Three registers follow, the program
 /// counter, the stack pointer and the frame pointer; then 256 bytes of the stack; the rest is the library.
 pub fn backtraces(data: &[u8]) {
+    // The code under test expects parsers to panic and goes on, but a fuzzer's hook would end the process.
+    #[cfg(fuzzing)]
+    {
+        static SILENCE: std::sync::Once = std::sync::Once::new();
+        SILENCE.call_once(|| std::panic::set_hook(Box::new(|_| ())));
+    }
     let Some((first, rest)) = data.split_first() else { return };
     let (registers, rest) = rest.split_at(rest.len().min(24));
     let (stack, library) = rest.split_at(rest.len().min(256));
