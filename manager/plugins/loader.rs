@@ -7,8 +7,14 @@
 //! Wherever the library's code returns, a process that it has forked is ended.
 #![allow(unsafe_code)] // dlopen, and an address from a library that is to be believed step by step.
 
+mod c_host;
+mod c_plugin;
+mod error;
+mod go;
+mod mappings;
+mod result_bytes;
+
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::ffi::{CStr, OsStr};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -18,7 +24,7 @@ use std::path::{Path, PathBuf};
 use abi_stable::StableAbi;
 use abi_stable::library::{AbiHeader, AbiHeaderRef};
 use gm_plugin_api::abi::{
-    C_MAGIC, Entry, INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC, PluginRef, RResult, RVec, RawContext, RawFail, RawJob,
+    C_MAGIC, Entry, INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC, PluginRef, RErr, ROk, RawContext, RawFail, RawJob,
     RawState, compare_layouts,
 };
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
@@ -27,95 +33,14 @@ use nix::libc;
 use super::content_hash::ContentHash;
 use super::siblings::Sibling;
 use crate::system::crash_handler::Dispositions;
+use crate::system::errors::reason;
 use crate::system::fork;
+use c_plugin::{CFunction, CInstance};
+use mappings::Mappings;
 
-mod go;
-
-/// Why a library cannot be used: one sentence each, with what to do about it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// `dlopen` failed. libloading's own message is only "dlopen failed"; the loader's error is in its source.
-    #[error("cannot load {path}: {}", dlopen_words(source))]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// The loader's refusal.
-        source: libloading::Error,
-    },
-    /// The loader gave it another library instead of one that it brings along.
-    #[error(
-        "{path} brings {library} along, and another library of that name is loaded in this process already: build both \
-         with the same one, or give them different sonames"
-    )]
-    NotItsOwn {
-        /// The file.
-        path: PathBuf,
-        /// The library beside it.
-        library: PathBuf,
-    },
-    /// The loader gave it a library that another function brings along, or that comes from elsewhere.
-    #[error(
-        "{path} needs {library}, and another library of that name is loaded in this process already, from {instead}: build \
-         both with the same one, or give them different sonames"
-    )]
-    AnothersLibrary {
-        /// The file.
-        path: PathBuf,
-        /// The library it was probed with.
-        library: PathBuf,
-        /// The library it got instead.
-        instead: PathBuf,
-    },
-    /// No such symbol.
-    #[error(
-        "{path} exports no `{symbol}`: a library serves the functions it was built with, so its file's name and the \
-         name of a #[function] in it must be the same"
-    )]
-    NoEntry {
-        /// The file.
-        path: PathBuf,
-        /// The symbol looked for.
-        symbol: String,
-    },
-    /// The symbol is something else.
-    #[error("`{symbol}` in {path} is no entry of a gm-native plugin: build the library with gm-plugin-api")]
-    NotAnEntry {
-        /// The file.
-        path: PathBuf,
-        /// The symbol looked for.
-        symbol: String,
-    },
-    /// An entry of a kind that a later gm-native loads.
-    #[error("`{symbol}` in {path} is an entry for C, which this manager does not know: a newer gm-native may")]
-    ForC {
-        /// The file.
-        path: PathBuf,
-        /// The symbol looked for.
-        symbol: String,
-    },
-    /// The versions are incompatible.
-    #[error(
-        "{path} is built for interface {built}, this manager knows {INTERFACE_MAJOR}.{INTERFACE_MINOR}: {}",
-        advice(built)
-    )]
-    Interface {
-        /// The file.
-        path: PathBuf,
-        /// The version it claims to be built for.
-        built: String,
-    },
-    /// The versions are compatible but the types differ: a changed gm-plugin-api, or a compiler with another C ABI.
-    #[error(
-        "{path} differs from interface {INTERFACE_MAJOR}.{INTERFACE_MINOR}, which it claims to be built for: {ADVICE}"
-    )]
-    Layout {
-        /// The file.
-        path: PathBuf,
-        /// The difference in full.
-        report: String,
-    },
-}
+pub use c_plugin::CEntryError;
+pub use error::LoadError;
+pub use result_bytes::ResultBytes;
 
 /// Whether this program, its libraries included, has a symbol of that name: the loader then uses that one for every
 /// library that is loaded later and asks for the name.
@@ -203,38 +128,12 @@ pub fn is_installed(name: &OsStr) -> bool {
     unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL) }.map(ManuallyDrop::new).is_ok()
 }
 
-const ADVICE: &str = "rebuild it with the gm-plugin-api of this release";
-
-fn advice(built: &str) -> &'static str {
-    match parse_version(built) {
-        Some(built) if built > (INTERFACE_MAJOR, INTERFACE_MINOR) => {
-            "update gm-native, or build with an older gm-plugin-api"
-        }
-        _ => ADVICE,
-    }
-}
-
-impl LoadError {
-    /// `abi_stable`'s report of a layout that differs, which is more than most people need.
-    pub fn detail(&self) -> Option<&str> {
-        match self {
-            Self::Layout { report, .. } => Some(report),
-            _ => None,
-        }
-    }
-}
-
-/// The error of `dlopen`.
-fn dlopen_words(error: &libloading::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
-}
-
 /// The kinds of entries, distinguished by their first bytes before anything else is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EntryKind {
     /// A Rust static, checked by `abi_stable`.
     Rust,
-    /// Planned: one header file and a struct with magic, version and size.
+    /// `gm_plugin` of `gm_plugin.h`, plain data that is checked here.
     C,
 }
 
@@ -251,8 +150,12 @@ impl EntryKind {
 /// A function of a library. The library stays loaded until the process ends: its threads, destructors and borrowed text
 /// may be anywhere, and new code means a new process.
 #[derive(Clone, Copy)]
-pub struct Loaded {
-    table: PluginRef,
+pub struct Loaded(Function);
+
+#[derive(Clone, Copy)]
+enum Function {
+    Rust(PluginRef),
+    C(&'static CFunction),
 }
 
 /// Loads a library and finds the function behind `symbol`: the configured prefix followed by the function's name.
@@ -277,13 +180,26 @@ fn load_here(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
     let library = open(path)?;
     let address = find(&library, path, symbol)?;
     // SAFETY: `find` returns an address with 32 readable bytes, from a library that is never closed.
-    let entry = match EntryKind::of(unsafe { &*address.cast::<[u8; 32]>() }) {
-        Some(EntryKind::Rust) => checked_entry(address, path, symbol)?,
-        Some(EntryKind::C) => return Err(LoadError::ForC { path: path.into(), symbol: symbol.into() }),
-        None => return Err(LoadError::NotAnEntry { path: path.into(), symbol: symbol.into() }),
-    };
-    check_interface(entry, path)?;
-    check_layout(address, path)
+    match EntryKind::of(unsafe { &*address.cast::<[u8; 32]>() }) {
+        Some(EntryKind::Rust) => {
+            let entry = checked_entry(address, path, symbol)?;
+            check_interface(entry.version_strings().version.as_str(), path)?;
+            check_layout(address, path)
+        }
+        Some(EntryKind::C) => load_c(address, path, symbol),
+        None => Err(LoadError::NotAnEntry { path: path.into(), symbol: symbol.into() }),
+    }
+}
+
+/// A function of a library in C: the version before the rest, as for Rust.
+fn load_c(address: *const u8, path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
+    let wrong = |wrong| LoadError::CEntry { path: path.into(), symbol: symbol.into(), wrong };
+    let mappings = Mappings::current().map_err(|error| wrong(CEntryError::Unchecked(reason(&error))))?;
+    let entry = c_plugin::read(address, &mappings).map_err(wrong)?;
+    let (major, minor) = c_plugin::interface(&entry);
+    check_interface(&format!("{major}.{minor}"), path)?;
+    let function = c_plugin::check(&entry, symbol, &mappings).map_err(wrong)?;
+    Ok(Loaded(Function::C(Box::leak(Box::new(function)))))
 }
 
 /// Opens a library for good. NOW: a missing symbol fails here, and not in the middle of a job. LOCAL: symbols that two
@@ -328,8 +244,7 @@ fn checked_entry(address: *const u8, path: &Path, symbol: &str) -> Result<&'stat
 }
 
 /// Versions before layouts: "built for 1.3" helps more than two hundred lines about a field.
-fn check_interface(entry: &Entry, path: &Path) -> Result<(), LoadError> {
-    let built = entry.version_strings().version.as_str();
+fn check_interface(built: &str, path: &Path) -> Result<(), LoadError> {
     let refused = match parse_version(built) {
         Some(version) if is_compatible(version, (INTERFACE_MAJOR, INTERFACE_MINOR)) => return Ok(()),
         Some((major, minor)) => format!("{major}.{minor}"),
@@ -360,55 +275,89 @@ fn check_layout(address: *const u8, path: &Path) -> Result<Loaded, LoadError> {
     // SAFETY: the layouts were compared just now.
     let table = unsafe { entry.unchecked_layout::<PluginRef>() };
     let table = table.map_err(|error| differs(error.into_library_error::<PluginRef>().to_string()))?;
-    Ok(Loaded { table })
+    Ok(Loaded(Function::Rust(table)))
 }
 
 impl Loaded {
     /// The function's name in its source, without a prefix. The file's name may differ.
     pub fn name(&self) -> &'static str {
-        self.table.name().as_str()
+        match self.0 {
+            Function::Rust(table) => table.name().as_str(),
+            Function::C(function) => &function.name,
+        }
     }
 
-    /// The version of the crate that defines the function.
+    /// The version of the crate, or of the library in C, that defines the function; may be empty.
     pub fn version(&self) -> &'static str {
-        self.table.version().as_str()
+        match self.0 {
+            Function::Rust(table) => table.version().as_str(),
+            Function::C(function) => &function.version,
+        }
     }
 
     /// The compiler that built the library; empty if unknown.
     pub fn compiler(&self) -> &'static str {
-        self.table.compiler().as_str()
+        match self.0 {
+            Function::Rust(table) => table.compiler().as_str(),
+            Function::C(function) => &function.compiler,
+        }
     }
 
     /// Major and minor version of the interface the library was built for.
     pub fn interface(&self) -> (u32, u32) {
-        (self.table.interface_major(), self.table.interface_minor())
+        match self.0 {
+            Function::Rust(table) => (table.interface_major(), table.interface_minor()),
+            Function::C(function) => function.interface,
+        }
     }
 
-    /// False for a `panic = "abort"` build: a panic in it ends the worker.
+    /// False for a `panic = "abort"` build in Rust: a panic in it ends the worker.
     pub fn unwinds(&self) -> bool {
-        self.table.unwinds()
+        match self.0 {
+            Function::Rust(table) => table.unwinds(),
+            Function::C(_) => true,
+        }
     }
 
     /// True for the object form, which keeps state from job to job.
     pub fn is_object(&self) -> bool {
-        self.table.object()
+        match self.0 {
+            Function::Rust(table) => table.object(),
+            Function::C(function) => function.has_state(),
+        }
     }
 
-    /// Sets the highest log level wanted, see [`level`](gm_plugin_api::abi::level), for the whole library. From any
-    /// thread.
+    /// Sets the highest log level wanted, see [`level`](gm_plugin_api::abi::level), for the whole library; in C, for all
+    /// libraries. From any thread.
     pub fn set_level(&self, level: u8) {
-        (self.table.set_level())(level);
+        match self.0 {
+            Function::Rust(table) => (table.set_level())(level),
+            Function::C(_) => c_host::set_level(level),
+        }
     }
 
-    /// Prepares the function for jobs: for an object, calls its `new`, which may take any time.
+    /// Prepares the function for jobs: for an object, calls its `new` or `create`, which may take any time.
     ///
     /// # Errors
     ///
-    /// What `new` returned, or its panic.
+    /// What that returned, or its panic.
     pub fn make(&self, context: &RawContext<'_>) -> Result<Instance, RawFail> {
-        let made = (self.table.new())(context);
-        fork::exit_if_child();
-        Ok(Instance { table: self.table, state: made.into_result()?, on_one_thread: PhantomData })
+        match self.0 {
+            Function::Rust(table) => {
+                let made = (table.new())(context);
+                fork::exit_if_child();
+                Ok(Instance(Made::Rust { table, state: made.into_result()?, on_one_thread: PhantomData }))
+            }
+            Function::C(function) => Ok(Instance(Made::C(function.make(context)?))),
+        }
+    }
+
+    /// What an author calls the function that [`Loaded::make`] calls.
+    pub fn constructor(&self) -> &'static str {
+        match self.0 {
+            Function::Rust(_) => "new()",
+            Function::C(_) => "create",
+        }
     }
 }
 
@@ -421,28 +370,41 @@ impl std::fmt::Debug for Loaded {
 /// A function that is ready for jobs. It stays on the thread that made it.
 ///
 /// Dropping it runs the object's destructor, which may take any time and never unwinds.
-pub struct Instance {
-    table: PluginRef,
-    state: RawState,
-    on_one_thread: PhantomData<*mut ()>,
+pub struct Instance(Made);
+
+enum Made {
+    Rust { table: PluginRef, state: RawState, on_one_thread: PhantomData<*mut ()> },
+    C(CInstance),
 }
 
 impl Instance {
     /// Runs one job to its end, on this thread. Returns the result, in the library's own memory (write it out, do not
-    /// copy it), or how the job failed, which includes a panic unless the library does not unwind.
+    /// copy it).
     ///
-    /// As it crosses the interface: turning it into a `Result` would move 120 bytes and cost more than the call.
-    pub fn run(&mut self, job: &RawJob<'_>) -> RResult<RVec<u8>, RawFail> {
-        let ended = (self.table.run())(self.state, job);
-        fork::exit_if_child();
-        ended
+    /// # Errors
+    ///
+    /// How the job failed, which includes a panic unless the library does not unwind.
+    pub fn run(&mut self, job: &RawJob<'_>) -> Result<ResultBytes, RawFail> {
+        match &mut self.0 {
+            Made::Rust { table, state, .. } => {
+                let ended = (table.run())(*state, job);
+                fork::exit_if_child();
+                match ended {
+                    ROk(bytes) => Ok(ResultBytes::Vector(bytes)),
+                    RErr(fail) => Err(fail),
+                }
+            }
+            Made::C(instance) => instance.run(job),
+        }
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        (self.table.drop())(self.state);
-        fork::exit_if_child();
+        if let Made::Rust { table, state, .. } = &self.0 {
+            (table.drop())(*state);
+            fork::exit_if_child();
+        }
     }
 }
 

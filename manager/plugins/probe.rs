@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use gm_plugin_api::abi::{C_MAGIC, ENTRY_SIZE, INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC};
+use gm_plugin_api::c_abi::C_ENTRY_SIZE;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use object::read::ReadCache;
@@ -45,9 +46,9 @@ const MAX_DETAIL: usize = 8 * 1024;
 /// The most libraries from elsewhere to report: all must fit into one message.
 const MAX_ELSEWHERE: usize = 128;
 
-/// The entry this manager can load, and the one it can only name.
+/// The kinds of entries that this manager loads.
 pub const KINDS: &[EntryKind] =
-    &[EntryKind { magic: MAGIC, size: Some(ENTRY_SIZE as u64) }, EntryKind { magic: C_MAGIC, size: None }];
+    &[EntryKind { magic: MAGIC, size: ENTRY_SIZE as u64 }, EntryKind { magic: C_MAGIC, size: C_ENTRY_SIZE as u64 }];
 
 /// Serves one request: reads it from the channel (a SOCK_SEQPACKET socket), carries it out, reports. Returns the
 /// process's exit code; the process must end by `_exit`, without the library's destructors. Blocks as long as the file
@@ -294,7 +295,9 @@ fn refused(error: LoadError, loaded_from: &Path, symbol: &str) -> Rejection {
             Rejection::NoEntry { symbol, hint: "although its symbol table has it: build it again".into(), others: 1 }
         }
         LoadError::NotAnEntry { .. } => Rejection::NotAnEntry { symbol, what: "something else".into() },
-        LoadError::ForC { .. } => Rejection::LaterEntry { symbol },
+        LoadError::CEntry { wrong, .. } => {
+            Rejection::CEntry { symbol, wrong: clipped(wrong.to_string().as_bytes(), 300) }
+        }
         LoadError::Interface { built, .. } => {
             Rejection::Interface { built: clipped(built.as_bytes(), 100), ours: ours() }
         }

@@ -300,7 +300,8 @@ pub enum Rejection {
     },
     /// A function, a thread-local, another size, or other bytes.
     #[error(
-        "exports {symbol} as {what}, not as the entry of a function; put #[function] on it and build with gm-plugin-api"
+        "exports {symbol} as {what}, not as the entry of a function; put #[function] on it and build with gm-plugin-api, \
+         or use GM_FUNCTION in C"
     )]
     NotAnEntry {
         /// Prefix and function.
@@ -349,11 +350,13 @@ pub enum Rejection {
         /// The size this manager knows.
         ours: u64,
     },
-    /// An entry of a kind that this manager does not load yet.
-    #[error("exports {symbol} as an entry for C, which this gm-native does not support; a newer one may")]
-    LaterEntry {
+    /// An entry for C that is wrong.
+    #[error("exports {symbol} as an entry that {wrong}")]
+    CEntry {
         /// Prefix and function.
         symbol: String,
+        /// What is wrong with it, and what to do.
+        wrong: String,
     },
     /// Another version of the interface.
     #[error(

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use gm_plugin_api::abi::{RVec, RawFail};
+use gm_plugin_api::abi::RawFail;
 
+use crate::plugins::loader::ResultBytes;
 use crate::scoreboard::WorkerActivity;
 use crate::system::errors::reason;
 use crate::system::{clock, exit};
@@ -16,6 +17,7 @@ use crate::worker::grab::grab_packet;
 use crate::worker::job::{self, FinishedJob};
 use crate::worker::messages::{WaitingJob, WorkerMessage};
 use crate::worker::pending::PendingAnswer;
+use crate::worker::plugin::PluginOutcome;
 use crate::worker::plugin::explain;
 use crate::worker::sender::Answered;
 use crate::worker::serve::Worker;
@@ -45,7 +47,7 @@ pub(super) struct Answering {
 }
 
 /// Bytes that a job's answer has: a result, or a failure with its text. Sending them takes time, too.
-fn size(outcome: &Result<RVec<u8>, RawFail>) -> u64 {
+fn size(outcome: &PluginOutcome) -> u64 {
     let bytes = outcome
         .as_ref()
         .map_or_else(|fail| fail.message.len().saturating_add(fail.payload.len()), |result| result.len());
@@ -141,7 +143,7 @@ impl Worker {
         self.begin_drain(now);
     }
 
-    fn send_answer(&mut self, server: usize, head: &mut Vec<u8>, result: RVec<u8>, function: usize, now: Duration) {
+    fn send_answer(&mut self, server: usize, head: &mut Vec<u8>, result: ResultBytes, function: usize, now: Duration) {
         let grabs = if result.len() <= LARGE { self.grabs_with_result(server, now) } else { 0 };
         let traced = trace::is_wanted(self.manager_link).then(|| head.clone());
         let asks = &mut self.answering.asks;
@@ -265,7 +267,7 @@ mod tests {
     #[test]
     fn a_large_answer_narrows_the_window_like_a_large_workload() {
         for (name, outcome, bytes, window) in [
-            ("no result", Ok(RVec::default()), 0, 64),
+            ("no result", Ok(ResultBytes::default()), 0, 64),
             ("a KiB", Ok(vec![0; 1 << 10].into()), 1 << 10, 64),
             ("16 KiB", Ok(vec![0; 16 << 10].into()), 16 << 10, 4),
             ("300 KB", Ok(vec![0; 300_000].into()), 300_000, 1),

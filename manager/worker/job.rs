@@ -151,6 +151,7 @@ pub(crate) fn answer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugins::loader::ResultBytes;
 
     fn packets(outcome: &PluginOutcome) -> Vec<u8> {
         let mut head = Vec::new();
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_result_always_has_its_nul_and_is_not_copied() {
-        assert_eq!(packets(&Ok(RVec::new())), b"\0REQ\0\0\0\x0d\0\0\0\x06H:a:1\0");
+        assert_eq!(packets(&Ok(ResultBytes::default())), b"\0REQ\0\0\0\x0d\0\0\0\x06H:a:1\0");
         assert_eq!(packets(&Ok(b"abc".to_vec().into())), b"\0REQ\0\0\0\x0d\0\0\0\x09H:a:1\0");
     }
 

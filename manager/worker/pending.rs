@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;
 
-use gm_plugin_api::abi::RVec;
+use crate::plugins::loader::ResultBytes;
 
 /// No other server is asked for a job for so long, while the answer gets on: a job would hold it up in turn.
 const TURN: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ pub(crate) enum Part {
     /// Packets, or the beginning of one.
     Bytes(Vec<u8>),
     /// A result, as the plugin returned it.
-    Data(RVec<u8>),
+    Data(ResultBytes),
 }
 
 impl Part {
@@ -133,7 +133,7 @@ mod tests {
             queue.extend(b"");
             queue.push(Part::Bytes(b"head, ".to_vec()));
             queue.push(Part::Data(b"the data".to_vec().into()));
-            queue.push(Part::Data(RVec::new()));
+            queue.push(Part::Data(ResultBytes::default()));
             queue.extend(b", behi");
             queue.extend(b"nd it");
             queue
@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn a_result_is_not_copied_and_freed_once_sent() {
-        let data: RVec<u8> = vec![7; 100].into();
-        let at = data.as_slice().as_ptr();
+        let data: ResultBytes = vec![7; 100].into();
+        let at = data.as_ptr();
         let mut queue = Queue::default();
         queue.extend(b"head");
         queue.push(Part::Data(data));

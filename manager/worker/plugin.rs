@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use gm_plugin_api::abi::{Host, RSlice, RStr, RVec, RawContext, RawFail, RawJob, RawSetting};
+use gm_plugin_api::abi::{Host, RSlice, RStr, RawContext, RawFail, RawJob, RawSetting};
 
 use crate::gearman::packet::AssignedJob;
-use crate::plugins::loader::{Instance, Loaded};
+use crate::plugins::loader::{Instance, Loaded, ResultBytes};
 use crate::plugins::name::FunctionName;
 use crate::worker::manager_link::highest_wanted;
 
 /// What a plugin returned.
-pub(crate) type PluginOutcome = Result<RVec<u8>, RawFail>;
+pub(crate) type PluginOutcome = Result<ResultBytes, RawFail>;
 
 /// One function, ready to run jobs.
 pub(crate) struct LoadedFunction {
@@ -44,7 +44,8 @@ impl LoadedFunction {
             settings: RSlice::from_slice(&settings),
             host,
         };
-        let instance = loaded.make(&context).map_err(|fail| format!("its new() failed: {}", explain(&fail)))?;
+        let constructor = loaded.constructor();
+        let instance = loaded.make(&context).map_err(|fail| format!("its {constructor} failed: {}", explain(&fail)))?;
         Ok(Self { name: name.clone(), loaded, instance, host })
     }
 
@@ -59,7 +60,7 @@ impl LoadedFunction {
             workload: RSlice::from_slice(job.workload),
             host: self.host,
         };
-        self.instance.run(&raw).into_result()
+        self.instance.run(&raw)
     }
 
     /// Other log records are wanted.

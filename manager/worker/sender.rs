@@ -9,12 +9,12 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use gm_plugin_api::abi::RVec;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, sendmsg};
 use socket2::Socket;
 
+use crate::plugins::loader::ResultBytes;
 use crate::scoreboard::{ScoreboardWriter, SendingGuard};
 use crate::worker::pending::{Part, Queue};
 
@@ -121,7 +121,7 @@ impl Sender {
     ///
     /// # Errors
     /// The connection is gone.
-    pub(crate) fn send_answer(&mut self, head: &mut Vec<u8>, data: RVec<u8>, grab: &[u8]) -> io::Result<Answered> {
+    pub(crate) fn send_answer(&mut self, head: &mut Vec<u8>, data: ResultBytes, grab: &[u8]) -> io::Result<Answered> {
         self.flush()?;
         let length = head.len() + data.len();
         let (sending, sent) = match self.pending.take() {

@@ -32,7 +32,7 @@ const INTERFACE: &str = "1.0.0";
 /// The first bytes of an exported entry, by which it is recognised before anything else of it is read.
 pub const MAGIC: [u8; 32] = AbiHeader::VALUE.magic_string;
 
-/// The first bytes of another kind of entry, one for C, that is planned: no manager knows it yet, each can name it.
+/// The first bytes of the other kind of entry, the one for C: see [`c_abi`](crate::c_abi).
 pub const C_MAGIC: [u8; 32] = *b"gm-native plugin entry for C    ";
 
 /// Size in bytes of an exported entry, a data object under the function's name.

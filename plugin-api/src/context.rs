@@ -139,14 +139,8 @@ impl Context {
 
     /// A sentence for each setting that nothing has looked for.
     pub(crate) fn unread(&self) -> Vec<String> {
-        let wanted = self.wanted();
-        let absent = || wanted.iter().map(String::as_str).filter(|name| self.pairs().all(|(set, _)| set != *name));
-        let unread = self.pairs().filter(|(name, _)| !wanted.contains(*name));
-        let sentence = |(name, _): (&str, &str)| match nearest(name, absent()) {
-            Some(meant) => format!("setting.{name} is never read; did you mean setting.{meant}?"),
-            None => format!("setting.{name} is never read; remove it, or read it in new()"),
-        };
-        unread.map(sentence).collect()
+        let names: Vec<&str> = self.pairs().map(|(name, _)| name).collect();
+        unread_settings(&names, &self.wanted(), "new()")
     }
 
     /// What to say behind an error about a missing setting: the one that is set and was probably meant to be it.
@@ -155,6 +149,17 @@ impl Context {
         let unread = self.pairs().map(|(set, _)| set).filter(|set| !wanted.contains(*set));
         nearest(name, unread).map_or(String::new(), |set| format!("; is setting.{set} misspelt?"))
     }
+}
+
+/// A sentence for each of the settings `names` that is not among those `wanted` in `reader`, the function that reads
+/// settings.
+pub fn unread_settings(names: &[&str], wanted: &BTreeSet<String>, reader: &str) -> Vec<String> {
+    let absent = || wanted.iter().map(String::as_str).filter(|name| !names.contains(name));
+    let sentence = |name: &str| match nearest(name, absent()) {
+        Some(meant) => format!("setting.{name} is never read; did you mean setting.{meant}?"),
+        None => format!("setting.{name} is never read; remove it, or read it in {reader}"),
+    };
+    names.iter().filter(|name| !wanted.contains(**name)).map(|name| sentence(name)).collect()
 }
 
 /// How like another name one must be to be taken for a misspelling of it, as with the keys of the configuration.

@@ -38,6 +38,8 @@
 
 #[doc(hidden)]
 pub mod abi;
+#[doc(hidden)]
+pub mod c_abi;
 mod context;
 mod failure;
 #[cfg(feature = "log")]

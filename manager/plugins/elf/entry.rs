@@ -17,8 +17,8 @@ use crate::plugins::rejection::Rejection;
 pub struct EntryKind {
     /// Its first bytes.
     pub magic: [u8; 32],
-    /// Its size in bytes; `None` if this manager only recognises the kind and cannot load it.
-    pub size: Option<u64>,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// How many bytes of an entry identify its kind.
@@ -53,8 +53,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     match exported.find(|found| look.name(found) == Some(symbol.as_bytes())) {
         None => Err(Rejection::NoEntry { symbol, hint: look.hint(), others: look.entries().len() }),
         Some(found) => match look.at(found) {
-            Ok((EntryKind { size: None, .. }, _)) => Err(Rejection::LaterEntry { symbol }),
-            Ok((EntryKind { size: Some(ours), .. }, size)) if *ours != size => {
+            Ok((EntryKind { size: ours, .. }, size)) if *ours != size => {
                 Err(Rejection::OtherEntry { symbol, size, ours: *ours })
             }
             Ok(_) => Ok(Entries { functions: look.functions(), called: look.called(sections) }),
@@ -150,7 +149,8 @@ impl<'d, R: ReadRef<'d>> EntrySearch<'_, 'd, R> {
 fn hint(prefix: &str, function: &str, names: &[&[u8]]) -> String {
     let has = |name: &str| names.contains(&name.as_bytes());
     if names.is_empty() {
-        return "it exports no function at all: put #[function] on one, and build a cdylib".into();
+        return "it exports no function at all: put #[function] on one and build a cdylib, or use GM_FUNCTION in C"
+            .into();
     }
     if !prefix.is_empty() && has(function) {
         return format!("it exports {function}, without the prefix {prefix}: rename the function, or set no prefix");
@@ -173,7 +173,12 @@ mod tests {
     #[test]
     fn hints() {
         let cases: &[(&str, &str, &[&[u8]], &str)] = &[
-            ("", "a", &[], "it exports no function at all: put #[function] on one, and build a cdylib"),
+            (
+                "",
+                "a",
+                &[],
+                "it exports no function at all: put #[function] on one and build a cdylib, or use GM_FUNCTION in C",
+            ),
             ("", "a", &[b"b", b"c"], "it exports b, c: rename the file, or the function in it"),
             (
                 "",

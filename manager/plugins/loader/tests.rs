@@ -68,7 +68,7 @@ pub(super) fn run(instance: &mut Instance, workload: &[u8]) -> Result<Vec<u8>, R
         workload: workload.into(),
         host: &HOST,
     };
-    instance.run(&job).into_result().map(RVec::into_vec)
+    instance.run(&job).map(|bytes| bytes.to_vec())
 }
 
 #[test]
@@ -160,7 +160,11 @@ fn each_refusal_is_one_sentence() {
         ("text", "`text` in PATH is no entry of a gm-native plugin: build the library with gm-plugin-api"),
         // From a library that ours needs.
         ("getpid", "`getpid` in PATH is no entry of a gm-native plugin: build the library with gm-plugin-api"),
-        ("for_c", "`for_c` in PATH is an entry for C, which this manager does not know: a newer gm-native may"),
+        (
+            "for_c",
+            "the entry `for_c` in PATH gives its size as 0 bytes instead of 88: build it with the gm_plugin.h of this \
+             release",
+        ),
         (
             "newer",
             "PATH is built for interface 1.3, this manager knows 1.0: update gm-native, or build with an older \

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use crate::plugins::loader::ResultBytes;
 use crate::scoreboard::{self, ScoreboardView};
 
 /// No socket takes as much at once.
@@ -44,7 +45,8 @@ fn a_part_is_sent_whole_when_its_call_returns_and_no_lock_is_held_meanwhile() {
 fn a_send_that_fails_lowers_the_flag_and_ends_the_connection() {
     type Fails = fn(&Mutex<Sender>);
     let send: Fails = |sender| assert!(lock(sender).send([b"x"]).is_err());
-    let answer: Fails = |sender| assert!(lock(sender).send_answer(&mut b"x".to_vec(), RVec::new(), b"").is_err());
+    let answer: Fails =
+        |sender| assert!(lock(sender).send_answer(&mut b"x".to_vec(), ResultBytes::default(), b"").is_err());
     let part: Fails = |sender| assert!(!send_part(sender, [b"x", b""], || true, limit()));
     for fails in [send, answer, part] {
         let (sender, there, view) = connected();
