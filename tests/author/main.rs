@@ -8,6 +8,7 @@ mod corpus;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod c_plugins;
 mod call;
 mod check;
 mod examples;

@@ -77,6 +77,8 @@ fn every_file_is_installed_and_uninstalled() {
         "share/zsh/site-functions/_gm-native",
         "lib/systemd/system/gm-native.service",
         "share/man/man5/gm-native.ini.5",
+        "share/pkgconfig/gm-plugin.pc",
+        "include/gm_plugin.h",
         "share/doc/gm-native/README.md",
         "share/doc/gm-native/CHANGELOG.md",
         "share/doc/gm-native/LICENSE-APACHE",

@@ -125,6 +125,7 @@ impl Machine {
              printf '[GearmanManager]\\nhost = {server}\\nworker_dir = /srv/workers\\n' > etc/gm-native/gm.ini\n\
              cp -r {repository}/packaging {repository}/docs {repository}/Makefile {repository}/*.md {repository}/LICENSE* \
              root/gm-native\n\
+             mkdir root/gm-native/plugin-api && cp -r {repository}/plugin-api/include root/gm-native/plugin-api\n\
              cp -r {built}/gm-native {built}/gm-native-worker {built}/assets root/gm-native/target/release\n\
              cat <&9 > root/script\nexec 9<&-\nexec chroot . sh /root/script\n",
             library = library.display()

@@ -1,0 +1,9 @@
+// A text in nowhere.
+// expect: exports c_name_nowhere as an entry that has a name that points to no text: write it with GM_FUNCTION or GM_OBJECT
+#include "../../../plugin-api/include/gm_plugin.h"
+static int run(void *state, gm_job *job) {
+    (void)state;
+    return gm_result(job, NULL, 0);
+}
+GM_EXPORT extern const gm_plugin c_name_nowhere;
+const gm_plugin c_name_nowhere = {GM_MAGIC, sizeof(gm_plugin), 1, 0, (const char *)16, "1", "cc", NULL, run, NULL};
