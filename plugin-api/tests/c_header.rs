@@ -28,9 +28,7 @@ macro_rules! layout {
 
 /// A file of this test.
 fn place(name: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c_header");
-    fs::create_dir_all(&dir).unwrap();
-    dir.join(name)
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c_header_{name}"))
 }
 
 fn compile(compiler: &str, args: &[&str], source: &Path, out: &Path) {
