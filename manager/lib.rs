@@ -6,9 +6,9 @@
 //! worker_dir -> scan -> probe -> store ---------'            `-> scoreboard -> supervisor, status
 //! ```
 //!
-//! The modules from the top layer to the lowest; an arrow goes only downwards:
+//! The modules, from the top layer to the bottom; a module depends only on layers below it:
 //!
-//! - [`cli`], [`commands`]: the command line, and one small file for each verb.
+//! - [`cli`], [`commands`]: the command line, and one small file for each command.
 //! - [`supervisor`]: the manager's loop: a pure core that decides, and effects that act.
 //! - [`worker`]: the child that loads libraries and runs jobs.
 //! - [`post_mortem`]: the child that examines a worker after its death.
@@ -20,7 +20,7 @@
 //! - [`logging`]: levels and log destinations.
 //! - [`scoreboard`], [`deny_list`]: memory that the manager and its workers share.
 //! - [`gearman`]: packets without IO, and thin connections over them.
-//! - [`system`]: everything that is a system call with a twist.
+//! - [`system`]: system calls that the standard library lacks, or that need special care.
 
 // `pub` is what the program and the tests use from outside. The documentation covers everything else as well.
 #![warn(unreachable_pub)]

@@ -1,4 +1,4 @@
-//! The manager's loop: inputs to the pure [`core`], its actions to the [`effects`] beside it.
+//! The manager: its loop passes inputs to the pure [`core`], and the core's actions to the [`effects`].
 //!
 //! ```text
 //! signals, children, timer, scans, control socket -> Input -> Core::handle -> Action -> Effects::perform

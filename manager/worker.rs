@@ -1,9 +1,9 @@
 //! The child process that serves functions: a blocking loop on one thread, no runtime.
 //!
-//! [`main`] reads its configuration, loads the plugins and runs the loop of `serve::Worker`. The way of a job: `grab`
-//! asks for it, [`session`] reads it, `receive` takes it, `server_connection` knows what it means, `job_runner` and
-//! [`job`] run it through [`plugin`], `answer` and [`sender`] send its result, and [`pending`] keeps what has no room
-//! yet.
+//! [`main`] reads its configuration, loads the plugins and runs the loop of `serve::Worker`. The path of a job: `grab`
+//! asks for it, [`session`] reads its bytes, `receive` takes the packet, `server_connection` interprets it,
+//! `job_runner` and [`job`] run it through [`plugin`], `answer` and [`sender`] send the result, and [`pending`] keeps
+//! what does not fit into the socket buffer yet.
 
 mod answer;
 mod broken_connection;
@@ -54,14 +54,15 @@ use plugin::LoadedFunction;
 /// The hidden argument that makes the program a worker.
 pub(crate) const ROLE: &str = "--gm-native-worker";
 
-/// Exit code of a worker whose plugin cannot be served; the manager has heard the reason.
+/// Exit code of a worker whose plugin cannot be served; the manager has received the reason.
 pub(crate) const CANNOT_SERVE: i32 = 4;
 
 /// Exit code of a worker whose plugin has closed, replaced or shut down its connection to the job server, so that the
-/// job in hand cannot be answered. It counts only outside a job's function: in a job a plugin exits with what it likes.
+/// job in hand cannot be answered. It has this meaning only outside a job's function: inside one, a plugin may exit
+/// with any code.
 pub(crate) const CONNECTION_BROKEN: i32 = 71;
 
-/// A worker's whole life. Returns never: destructors of the process would run after those of the plugin.
+/// Runs a worker from start to exit. Never returns, since the process's destructors would run after the plugin's.
 pub(crate) fn main() -> ! {
     let Some((channel, scoreboard, denied, config)) = inheritance() else {
         eprintln!("gm-native: {ROLE} is how the manager starts its workers; it does nothing by hand");
@@ -124,8 +125,8 @@ fn prepare_process(
     Ok((scoreboard, denied, stop))
 }
 
-/// An error if this worker was asked to stop while one more `new()` ran: a worker with a function whose `new()`
-/// requests a stop would stop again and again, and the other functions with it.
+/// An error if a stop was requested during this `new()`: a function whose `new()` itself requests a stop would
+/// otherwise stop each new worker, and the other functions with it.
 fn check_stop_requested(manager_link: &ManagerLink) -> Result<(), String> {
     manager_link.read_commands(clock::now());
     match stop_signal::asked() {
@@ -136,7 +137,8 @@ fn check_stop_requested(manager_link: &ManagerLink) -> Result<(), String> {
     }
 }
 
-/// Loads every function in turn; the first that fails is reported and ends the worker. Returned in the order of CAN_DO.
+/// Loads every function in turn; the first failure is reported and ends the worker. Returns the functions in CAN_DO
+/// order.
 fn load(config: &WorkerConfig, manager_link: &ManagerLink) -> Vec<LoadedFunction> {
     let mut functions = BTreeMap::new();
     let mut brought = LoadedSiblings::default();

@@ -18,7 +18,7 @@ pub use verbs::{
     StatusArgs, SubmitArgs, VersionsArgs,
 };
 
-/// Serve Gearman jobs with native libraries: copy a file into a directory, and its name becomes a function
+/// Serve Gearman jobs with native libraries: copy a library into a directory, and it becomes a function of that name
 ///
 /// Without a command, gm-native runs the manager. Options override the configuration file.
 #[derive(Clone, Debug, Parser)]
@@ -54,21 +54,21 @@ pub enum Command {
     Events(EventsArgs),
     /// Run one job with a library, without a job server or a manager
     ///
-    /// The result goes to standard output. What the function logs, sends to its caller and prints goes to standard error.
-    /// The exit code is 0 if the job is done, and 1 if it failed or the library cannot be used. With -c, the function's
-    /// settings and the prefix come from the file. Ctrl-C asks the job to stop, as a manager would; a second one kills
-    /// it.
+    /// The result goes to standard output. Everything that the function logs, prints or sends to its caller goes to
+    /// standard error. The exit code is 0 if the job succeeds, and 1 if it fails or the library cannot be used. With
+    /// -c, the function's settings and the prefix come from the file. Ctrl-C asks the job to stop, as a manager would;
+    /// a second one kills it.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Call(CallArgs),
     /// Check libraries: print what each one is, or why it cannot be used
     ///
-    /// Each library is copied, checked and loaded in a separate process, as a manager does it. The exit code is 0 if all
-    /// can be used, else 1.
+    /// Each library is copied, checked and loaded in a separate process, as a manager would do it. The exit code is 0
+    /// if all can be used, otherwise 1.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Check(CheckArgs),
     /// Create a crate for a new function
     ///
-    /// The crate builds, has tests, and can be served as it is: see its README.md.
+    /// The crate builds, has tests, and can be served without changes: see its README.md.
     #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control"]))]
     New(NewArgs),
     /// List the stored versions of a running manager's functions
@@ -76,15 +76,15 @@ pub enum Command {
     /// Roll a function back to an earlier version, until its file changes
     ///
     /// Without a hash, the function goes back to the version that was served before; each further rollback goes one
-    /// version further back, never forward. While a newer file is not in service yet, that file is called off, and what is
-    /// in service stays. The command waits until every planned worker serves the version. gm-native versions lists the
-    /// versions, and gm-native retry goes forward to what the file holds.
+    /// version further back, never forward. If a newer file is not in service yet, its deploy is cancelled, and the
+    /// version in service stays. The command waits until every planned worker serves the version. gm-native versions
+    /// lists the versions, and gm-native retry goes forward to the version in the file.
     Rollback(RollbackArgs),
     /// Try a function's file again, after it was refused, its version was rejected, or a rollback
     ///
-    /// gm-native treats the file as if it had just been copied: it checks the file, and lets a canary try it if it holds
-    /// another version than the one in service. The command waits until every planned worker serves what the file holds,
-    /// and says why if that does not happen. It also ends a rollback.
+    /// gm-native treats the file as if it had just been copied: it checks the file, and runs a canary if the file holds
+    /// a version other than the one in service. The command waits until every planned worker serves the version in the
+    /// file, and says why if that does not happen. It also ends a rollback.
     Retry(RetryArgs),
     /// List the reports of workers that died, show one, or run its job again
     ///
@@ -99,23 +99,24 @@ pub enum Command {
     ///
     /// Starts a job server in memory, and a manager that serves the libraries in -w. Crates are built with cargo's dev
     /// profile, and built again when their source changes; if a build fails, the previous code stays in service. New
-    /// code answers at once, without a canary. If nothing can be served, dev says why and tries again at the next save.
-    /// With -c, a changed file is read again, also on SIGHUP; the file's log, pid file, user, state directory, control
-    /// socket and job servers are not used. The log goes to standard output, at -vvv. Ctrl-C finishes running jobs,
-    /// says what it waits for, then stops; a second one kills them.
+    /// code goes into service at once, without a canary. If nothing can be served, dev says why and tries again at the
+    /// next save. With -c, dev reads the file again when it changes and on SIGHUP; it ignores the file's log, pid file,
+    /// user, state directory, control socket and job servers. The log goes to standard output, at -vvv. Ctrl-C lets
+    /// running jobs finish, says what it waits for, then stops; a second Ctrl-C kills them.
     #[command(args = [worker_dir_of_dev()])]
     Dev(DevArgs),
     /// Submit a job: print its result to standard output and its warnings to standard error
     ///
     /// If no worker serves the function, submit says so and waits for one. Ctrl-C stops waiting: the job server then
-    /// drops the job, unless a worker runs it already. The exit code is 0 if the job is done (with --background: if it
-    /// is queued), 1 if it failed, 2 for wrong usage, 3 if no job server can be reached, and 5 if --timeout is over.
+    /// drops the job, unless a worker runs it already. The exit code is 0 if the job succeeded (with --background: if
+    /// it is queued), 1 if it failed, 2 for a usage error, 3 if no job server can be reached, and 5 if --timeout
+    /// expired.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Submit(SubmitArgs),
 }
 
-/// `-h` means hosts, as in GearmanManager. For a command without hosts clap would take it for a misplaced value, and
-/// give advice on that.
+/// `-h` means hosts, as in GearmanManager. For a command without hosts, clap would take it for a misplaced value, and
+/// advise accordingly.
 fn help_is_not_h(error: clap::Error, definition: &mut clap::Command) -> clap::Error {
     let unknown = error.get(ContextKind::InvalidArg);
     match (error.kind(), unknown) {
@@ -135,14 +136,14 @@ pub enum CheckLevel {
     Live,
 }
 
-/// Where a manager is: to run it, or to find one that runs. They may come before or after a command.
+/// Where a manager is: to run it, or to find a running one. These options may come before or after a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct ManagerLocation {
     /// Configuration file (ini)
     #[arg(short = 'c', long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
-    /// Directories of the libraries [default: ./workers]
+    /// Directories with the libraries [default: ./workers]
     #[arg(short = 'w', long, value_name = "DIR[,DIR]", global = true)]
     pub worker_dir: Vec<OsString>,
 
@@ -155,8 +156,8 @@ pub struct ManagerLocation {
     pub control: Option<OsString>,
 }
 
-/// Options of [`ManagerLocation`] that mean nothing to a command: accepted, since they may come before any command, but
-/// not shown in its help.
+/// Options of [`ManagerLocation`] that a command ignores: accepted, since they may come before any command, but not
+/// shown in its help.
 fn unlisted(ids: &[&str]) -> Vec<Arg> {
     let place = ManagerLocation::augment_args(clap::Command::new("place"));
     let meant = |arg: &&Arg| ids.contains(&arg.get_id().as_str());
@@ -168,7 +169,7 @@ fn worker_dir_of_dev() -> Arg {
     let place = ManagerLocation::augment_args(clap::Command::new("place"));
     let arg = place.get_arguments().find(|arg| arg.get_id() == "worker_dir").cloned();
     arg.unwrap_or_else(|| Arg::new("worker_dir")).help(
-        "Directories of the libraries, where crates are installed, too [default: those of -c, else ./workers; with a \
+        "Directories with the libraries, also for installing crates [default: those of -c, otherwise ./workers; with a \
          CRATE, those of -c that exist and a temporary one]",
     )
 }
@@ -208,7 +209,7 @@ pub struct ManagerOptions {
     #[arg(short = 'r', long, value_name = "N", allow_negative_numbers = true)]
     pub max_runs: Option<OsString>,
 
-    /// Seconds a job may run
+    /// Seconds that a job may run
     #[arg(short = 't', long, value_name = "SEC", allow_negative_numbers = true)]
     pub timeout: Option<OsString>,
 
@@ -216,8 +217,8 @@ pub struct ManagerOptions {
     #[arg(short = 'u', long, value_name = "USER")]
     pub user: Option<OsString>,
 
-    /// Log more than warnings and errors: -v also start, stop and deploys, -vv also worker processes, -vvv also jobs, -vvvv
-    /// also debug messages, -vvvvv everything
+    /// Log more than warnings and errors: -v adds start, stop and deploys, -vv worker processes, -vvv jobs, -vvvv debug
+    /// messages, -vvvvv everything
     #[arg(short = 'v', long, action = ArgAction::Count)]
     pub verbose: u8,
 
@@ -239,7 +240,8 @@ impl Cli {
     ///
     /// # Errors
     ///
-    /// A usage error, or help or version to print: [`clap::Error::exit`] handles all of them, with 2 or 0.
+    /// A usage error, or help or version text to print: [`clap::Error::exit`] handles all of them and exits with 2 or
+    /// 0.
     pub fn parse_args<I, T>(args: I, version: &'static str) -> Result<Cli, clap::Error>
     where
         I: IntoIterator<Item = T>,

@@ -10,16 +10,17 @@ use super::CheckLevel;
 /// Options of `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct StatusArgs {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 
     /// Print one line for a monitoring system; exit with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown)
     ///
-    /// The line and the exit codes are those of a Nagios plugin, with performance data. Critical: no manager runs, no
-    /// worker of a function is ready, or no job server answers. Warning: some workers are missing, a library is not
-    /// served, a version was rejected, a library was removed, half of a function's jobs fail, or the like. Unknown: it
-    /// could not be determined. --check=live asks only whether the manager responds, for a liveness probe.
+    /// The line and the exit codes are those of a Nagios plugin, with performance data. Critical: no manager is
+    /// running, a function has no ready worker, or no job server answers. Warning: workers are missing, a library is
+    /// not served, a version was rejected, a library was removed, at least half of a function's jobs fail, or the like.
+    /// Unknown: the state could not be determined. --check=live asks only whether the manager responds, for a liveness
+    /// probe.
     #[arg(
         long,
         value_name = "LEVEL",
@@ -35,7 +36,7 @@ pub struct StatusArgs {
 /// Options of `versions`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct VersionsArgs {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -72,11 +73,11 @@ pub struct RetryArgs {
 /// How long `rollback` and `retry` wait for their effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct WaitArgs {
-    /// Stop waiting after this time, such as 30 (seconds), 500ms, 10m [default: 1m]
+    /// Stop waiting after this time, for example 30 (seconds), 500ms or 10m [default: 1m]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<OsString>,
 
-    /// Return as soon as the manager has begun
+    /// Return as soon as the manager has begun the rollback or retry
     #[arg(long, conflicts_with = "timeout")]
     pub no_wait: bool,
 }
@@ -88,7 +89,7 @@ pub struct EventsArgs {
     #[arg(long)]
     pub follow: bool,
 
-    /// As JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,
 }
@@ -104,7 +105,7 @@ pub struct DevArgs {
     #[arg(long)]
     pub release: bool,
 
-    /// Port of the job server on 127.0.0.1; 0 is any free one [default: 4730, or any if it is taken]
+    /// Port of the job server on 127.0.0.1; 0 means any free port [default: 4730, or any free port if it is taken]
     #[arg(long, value_name = "PORT", conflicts_with = "host")]
     pub port: Option<u16>,
 
@@ -112,7 +113,7 @@ pub struct DevArgs {
     #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
     pub host: Vec<OsString>,
 
-    /// How much to log, from -v (start, stop and deploys) to -vvvvv (everything) [default: -vvv]
+    /// What to log, from -v (start, stop and deploys) to -vvvvv (everything) [default: -vvv]
     #[arg(short = 'v', long, action = ArgAction::Count)]
     pub verbose: u8,
 }
@@ -131,7 +132,7 @@ pub struct SubmitArgs {
     #[arg(long)]
     pub background: bool,
 
-    /// Unique id of the job: if a job with that id is queued or running, join it
+    /// Unique id of the job; if a job with this id is already queued or running, join it
     #[arg(long, value_name = "ID")]
     pub unique: Option<OsString>,
 
@@ -162,7 +163,7 @@ pub struct CallArgs {
     #[arg(value_name = "DATA")]
     pub data: Option<OsString>,
 
-    /// The function [default: from the file's name]
+    /// Name of the function [default: from the file's name]
     #[arg(long, value_name = "NAME")]
     pub function: Option<String>,
 
@@ -170,11 +171,11 @@ pub struct CallArgs {
     #[arg(short = 'p', long, value_name = "PREFIX")]
     pub prefix: Option<String>,
 
-    /// A setting of the function, like setting.NAME = VALUE in its section
+    /// A setting of the function, like setting.NAME = VALUE in its section of the configuration
     #[arg(long = "setting", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,
 
-    /// Run the job N times, and print how long it took
+    /// Run the job N times, and print how long the runs took
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub repeat: u64,
 
@@ -190,11 +191,11 @@ pub struct CheckArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// As JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,
 
-    /// The function [default: from each file's name]
+    /// Name of the function [default: from each file's name]
     #[arg(long, value_name = "NAME")]
     pub function: Option<String>,
 
@@ -213,7 +214,7 @@ pub struct NewArgs {
     #[arg(long)]
     pub object: bool,
 
-    /// Take and return JSON
+    /// Read and return JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -221,7 +222,7 @@ pub struct NewArgs {
 /// Options of `crashes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct CrashesArgs {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 
@@ -278,7 +279,7 @@ pub struct QuarantineArgs {
 pub enum QuarantineCommand {
     /// List the jobs (the default)
     List {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },

@@ -76,7 +76,7 @@ impl HelperProcess {
     /// Sends a message; it must fit the socket's buffer, since the child does not read yet.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub(super) fn send(&self, message: &[u8]) -> io::Result<()> {
         self.channel.send(message, Duration::ZERO)
     }

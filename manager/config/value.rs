@@ -158,7 +158,10 @@ const ENDLESS: [&str; 8] = ["-1", "inf", "infinite", "infinity", "endless", "nev
 /// A number with a unit, or a plain number in units of `plain` microseconds. Accepts a fraction: `1.5s`.
 fn duration(text: &str, plain: u64) -> Result<Duration, String> {
     if is_endless(text) {
-        return Err(format!("{} cannot be had, there is an end to each; for a long one write {LONG}", quoted(text)));
+        return Err(format!(
+            "{} is not allowed: a duration must be finite; for a long one, write {LONG}",
+            quoted(text)
+        ));
     }
     let text = number(text);
     let (number, unit) = split_unit(text);
@@ -179,7 +182,7 @@ fn is_endless(text: &str) -> bool {
 fn some_duration(text: &str) -> Result<Duration, String> {
     match duration(text, SECOND)? {
         Duration::ZERO => Err(format!(
-            "{} is too short; it must be longer than 0 and has an end: for a long one write {LONG}",
+            "{} is too short; it must be longer than 0 (for no limit in practice, write {LONG})",
             quoted(text)
         )),
         some => Ok(some),
@@ -190,7 +193,7 @@ fn some_duration(text: &str) -> Result<Duration, String> {
 fn limit(text: &str) -> Result<Duration, String> {
     match text {
         _ if is_unset(text) => Ok(Duration::ZERO),
-        _ if is_endless(text) => Err(format!("{} is written {NONE}", quoted(text))),
+        _ if is_endless(text) => Err(format!("{} is not a valid value here; for no limit, write {NONE}", quoted(text))),
         _ => duration(text, SECOND),
     }
 }
@@ -219,8 +222,8 @@ fn size(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let bytes =
         bytes.ok_or_else(|| format!("{} is not a size (bytes, or a number with K, M, G or T)", quoted(text)))?;
     match bytes {
-        _ if bytes < min => Err(format!("{} is too small; the least is {}", quoted(text), show_size(min))),
-        _ if bytes > max => Err(format!("{} is too large; the most is {max} bytes", quoted(text))),
+        _ if bytes < min => Err(format!("{} is too small; the minimum is {}", quoted(text), show_size(min))),
+        _ if bytes > max => Err(format!("{} is too large; the maximum is {max} bytes", quoted(text))),
         _ => Ok(bytes),
     }
 }
@@ -371,11 +374,11 @@ mod tests {
         refuses(&SECONDS, &[("s", "is not"), (".5", "is not"), ("1e3", "is not")]);
         refuses(&MICROSECONDS, &[("x", "a number of microseconds")]);
         for nothing in ["0", "0ms", "none", "OFF", "false"] {
-            refuses(&SOME_SECONDS, &[(nothing, "too short"), (nothing, "for a long one write 87600h")]);
+            refuses(&SOME_SECONDS, &[(nothing, "too short"), (nothing, "for no limit in practice, write 87600h")]);
         }
         for endless in ["-1", "never", "Infinity", "unlimited"] {
-            refuses(&SECONDS, &[(endless, "for a long one write 87600h")]);
-            refuses(&LIMIT, &[(endless, "is written none")]);
+            refuses(&SECONDS, &[(endless, "for a long one, write 87600h")]);
+            refuses(&LIMIT, &[(endless, "for no limit, write none")]);
         }
         assert!((SECONDS.read)(LONG).is_ok());
         assert_eq!((SECONDS.show)(&millis(3_600_000)), "3600");
@@ -389,7 +392,7 @@ mod tests {
         reads(&SIZE, &[("0", 0), ("64K", 65_536), ("64k", 65_536), ("1.5G", 3 << 29), ("1T", 1 << 40), ("1000", 1000)]);
         reads(&SIZE_LIMIT, &[("none", 0), ("0", 0), ("256M", 256 << 20)]);
         reads(&PACKET, &[("4096", 4096), ("4294967295", u32::MAX.into())]);
-        refuses(&PACKET, &[("4G", "the most is 4294967295"), ("1K", "the least is 4K")]);
+        refuses(&PACKET, &[("4G", "the maximum is 4294967295"), ("1K", "the minimum is 4K")]);
         refuses(&SOME_SIZE, &[("0", "too small"), ("64KB", "K, M, G or T"), ("x", "is not a size")]);
         assert_eq!((SIZE.show)(&(64 << 20)), "64M");
     }

@@ -177,7 +177,7 @@ impl<T: Record> RecordDir<T> {
     /// Removes a record and its workload; false if there was none.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub(crate) fn remove(&self, id: RecordId) -> io::Result<bool> {
         // The record goes last: a workload without one is found by nobody.
         let workload = self.remove_file(&workload_name(id))?;
@@ -196,7 +196,7 @@ impl<T: Record> RecordDir<T> {
     /// The ids of all records and workloads, the oldest first, and the bytes that each takes.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub(crate) fn ids(&self) -> io::Result<Vec<(RecordId, u64)>> {
         let mut sizes: BTreeMap<RecordId, u64> = BTreeMap::new();
         for name in self.names()? {

@@ -150,7 +150,7 @@ impl ThreadSnapshot {
     /// Reads a snapshot from a crash area that begins at the start of the file; `None` if there is none.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub(crate) fn read(file: &File) -> io::Result<Option<Self>> {
         let size = file.metadata()?.len();
         let mut header = [0; WORDS * size_of::<u64>()];

@@ -42,7 +42,7 @@ impl WorkloadFacts {
     /// Reads them from a crash area, which is hostile input; `None` if no workload was saved.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub(crate) fn read(area: &File) -> io::Result<Option<Self>> {
         let word = |word: Word| {
             let mut bytes = [0; 8];

@@ -1,24 +1,24 @@
-//! How long a function that fails waits for its next try. Pure; the random numbers come from outside.
+//! How long a failing function backs off. Pure; the random numbers are passed in.
 
 use std::time::Duration;
 
 use crate::system::clock;
 
-/// Deaths inside jobs of one function that are restarted at once.
+/// After this many deaths in jobs of one function, restarts are delayed; up to then they are immediate.
 const FREE_DEATHS: u32 = 5;
 const JOB_FIRST: Duration = Duration::from_millis(100);
 const JOB_LONGEST: Duration = Duration::from_secs(5);
-/// Deaths of serving workers outside a job that are restarted at once: one may be an operator's kill.
+/// The same for deaths of serving workers outside a job: one may be an operator's kill.
 const FREE_IDLE: u32 = 3;
 const START_FIRST: Duration = Duration::from_millis(500);
 
 /// The back-off of one function, or of one group of workers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Backoff {
-    /// Failures outside jobs since it was last healthy.
+    /// Failures outside jobs since the function was last healthy.
     outside: u32,
     outside_at: Duration,
-    /// Deaths in jobs since one was last done.
+    /// Deaths in jobs since a job last completed.
     inside: u32,
     done_before: u64,
     until: Duration,
@@ -28,7 +28,7 @@ pub(crate) struct Backoff {
 /// Where a death outside a job happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdleDeath {
-    /// While starting, or in `new()`: the function is left out at once.
+    /// During the start, or in `new()`: the back-off begins with the first failure.
     Start,
     /// While waiting for a job.
     Idle,
@@ -44,8 +44,8 @@ pub(crate) struct BackoffBounds {
 }
 
 impl Backoff {
-    /// A worker died outside a job. `born` is when it was started: those that were
-    /// under way when an earlier failure was counted belong to that one. `chance` is from 0 to 1.
+    /// A worker died outside a job. `born` is when it was started: if that was before the last counted failure, the
+    /// death belongs to that failure and is not counted again. `chance` is from 0 to 1.
     pub(crate) fn failed_outside(
         &mut self,
         at: IdleDeath,
@@ -63,15 +63,15 @@ impl Backoff {
         self.outside += 1;
         self.outside_at = now;
         let free = if at == IdleDeath::Idle { FREE_IDLE } else { 0 };
-        // A death that is free adds no wait, and ends none that an earlier failure has caused.
+        // A free death adds no delay, and does not cut short a delay from an earlier failure.
         if let Some(times) = self.outside.checked_sub(free + 1) {
             self.delay = doubled(START_FIRST, times, bounds.longest, chance);
             self.until = self.until.max(now.saturating_add(self.delay));
         }
     }
 
-    /// A worker died in a job of this function. `done` counts the function's finished jobs: one more than at the last
-    /// death means that it works.
+    /// A worker died in a job of this function. `done` counts the function's finished jobs: if it has grown since the
+    /// last death, the function works.
     pub(crate) fn died_in_job(&mut self, now: Duration, done: u64, chance: f64) {
         self.inside = if done > self.done_before { 1 } else { self.inside + 1 };
         self.done_before = done;
@@ -80,22 +80,22 @@ impl Backoff {
         }
     }
 
-    /// When it may be tried again; `None` where that is now.
+    /// When it may be tried again; `None` if it may be now.
     pub(crate) fn waits_until(&self, now: Duration) -> Option<Duration> {
         (self.until > now).then_some(self.until)
     }
 
-    /// Whether starts are to go one at a time until one has outlived the last wait.
+    /// Whether workers must be started one at a time, until one has lived for longer than the last delay.
     pub(crate) fn is_on_probation(&self, now: Duration, healthy_after: Duration) -> bool {
         self.outside > 0 && now < self.healthy_at(healthy_after)
     }
 
-    /// When it has been without a failure for long enough to start over.
+    /// When it will have gone without a failure for long enough to count as healthy.
     fn healthy_at(&self, healthy_after: Duration) -> Duration {
         self.outside_at.saturating_add(self.delay).saturating_add(healthy_after)
     }
 
-    /// How long a start has to live before others may follow it.
+    /// How long a worker has to live before others may be started.
     pub(crate) fn probation(&self) -> Duration {
         self.delay
     }
@@ -106,7 +106,7 @@ impl Backoff {
     }
 }
 
-/// `first` doubled `times`, at most `longest`, less up to a quarter so that functions do not march in step.
+/// `first`, doubled `times` times, at most `longest`, minus up to a quarter so that functions do not retry in lockstep.
 fn doubled(first: Duration, times: u32, longest: Duration, chance: f64) -> Duration {
     let longest = first.saturating_mul(2_u32.pow(times.min(20))).min(longest);
     clock::fraction(longest, 1.0 - chance / 4.0)

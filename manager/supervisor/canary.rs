@@ -1,20 +1,20 @@
-//! Decides about a canary: a surplus worker that serves new versions beside the old ones. Pure.
+//! Decides about a canary: an extra worker that runs new versions alongside the old ones. Pure.
 
 use std::time::Duration;
 
 /// Fewer failures than this do not reject a version.
 const FEWEST_FAILURES: u64 = 3;
-/// What a new version may fail more often than twice the old one, in percent.
+/// By how many percentage points a new version's failure rate may exceed twice the old one's.
 const MARGIN: u64 = 10;
 
-/// What one new version has done in its canary, and the old one everywhere else.
+/// Jobs of one new version in its canary, and of the old version in all other workers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct JobCounts {
-    /// Jobs of the new version that ended with a result.
+    /// Jobs of the new version that completed.
     pub completed: u64,
     /// Jobs of the new version that failed.
     pub failed: u64,
-    /// Jobs of the old version that ended with a result.
+    /// Jobs of the old version that completed.
     pub old_completed: u64,
     /// Jobs of the old version that failed.
     pub old_failed: u64,
@@ -33,7 +33,7 @@ impl JobCounts {
     }
 }
 
-/// Failed jobs in a hundred.
+/// The failure rate in percent.
 fn percent(failed: u64, completed: u64) -> u64 {
     let all = u128::from(failed) + u128::from(completed);
     (u128::from(failed) * 100).checked_div(all).map_or(0, |percent| u64::try_from(percent).unwrap_or(100))
@@ -42,16 +42,16 @@ fn percent(failed: u64, completed: u64) -> u64 {
 /// How long, and over how many jobs, a canary is watched.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CanaryPolicy {
-    /// At most this long once it serves.
+    /// For at most this long after it began to serve.
     pub seconds: Duration,
-    /// Or until each new version has run this many jobs.
+    /// Or until each of its new versions has run this many jobs.
     pub jobs: u64,
 }
 
 /// What to do with a live canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CanaryDecision {
-    /// Go on watching.
+    /// Keep watching.
     Watch,
     /// Every new version in it is good.
     Promote,

@@ -1,4 +1,4 @@
-//! Which functions there are, and in which version, from the results of scans and probes. Pure.
+//! Tracks which functions exist, and in which version, from the results of scans and probes. Pure.
 
 mod announcements;
 mod entry;
@@ -35,18 +35,18 @@ pub(crate) struct CheckedVersion {
     pub library: PathBuf,
     /// Version of its crate.
     pub crate_version: String,
-    /// What its author should know.
+    /// A note for its author.
     pub warning: Option<String>,
 }
 
-/// What is remembered over a restart of the manager.
+/// What survives a restart of the manager.
 #[derive(Debug, Default)]
 pub(crate) struct SavedVersions {
     /// The last good version of every function.
     pub last_good: BTreeMap<FunctionName, CheckedVersion>,
     /// Versions that were rejected: function and hash, and why.
     pub rejected: BTreeMap<FunctionVersion, String>,
-    /// Functions that are served in an earlier version on request.
+    /// Functions that were rolled back and are pinned to an earlier version.
     pub pinned: BTreeMap<FunctionName, Pin>,
     /// Functions of which a library is in the store.
     pub stored: BTreeSet<FunctionName>,
@@ -57,12 +57,12 @@ pub(crate) struct SavedVersions {
 pub(crate) struct Catalog {
     entries: BTreeMap<FunctionName, FunctionEntry>,
     saved: SavedVersions,
-    /// For sentences that say what to run.
+    /// For messages that tell the user which command to run.
     command: ManagerCommand,
     missing: MissingFunctions,
     was_scanned: bool,
     announcements: Announcements,
-    /// Directories that were emptied and are being filled again, or wait for that.
+    /// Directories that were emptied and are being, or may be, filled again.
     emptied: BTreeSet<PathBuf>,
     /// Directories that a reload took out of the configuration: their functions are removed.
     dropped: BTreeSet<PathBuf>,
@@ -75,13 +75,13 @@ pub(crate) struct Catalog {
 pub(crate) struct ProbeChanges {
     /// What to report.
     pub events: Vec<Event>,
-    /// Whether something else is to be served, or tried.
+    /// Whether the version to be served, or to be tried, has changed.
     pub needs_plan: bool,
-    /// A version that is served from now on without having been tried: there was none before.
+    /// A version that is served from now on without a canary, because no version was served before.
     pub good: Option<CheckedVersion>,
     /// What happens to the function's pin.
     pub pin: PinChange,
-    /// A version that was rejected and is tried again on request.
+    /// A rejected version that is tried again on request.
     pub cleared: Option<ShortHash>,
 }
 
@@ -92,20 +92,20 @@ pub(crate) struct ScanChanges {
     pub probe: Vec<Candidate>,
     /// What to report.
     pub events: Vec<Event>,
-    /// Functions that were removed, and of which nothing is to be remembered.
+    /// Functions that were removed; everything about them is to be forgotten.
     pub gone: Vec<FunctionName>,
-    /// When to look again: a file is missing, which may be half of a replacement.
+    /// When to scan again: a file is missing, perhaps because it is being replaced.
     pub rescan_at: Option<Duration>,
 }
 
 impl Catalog {
-    /// An empty catalog with what is remembered, for the manager of this command line.
+    /// An empty catalog with what earlier managers recorded, for a manager with this command line.
     pub(crate) fn new(memory: SavedVersions, command: ManagerCommand) -> Self {
         Self { missing: MissingFunctions::of(&memory), saved: memory, command, ..Self::default() }
     }
 
-    /// Applies a scan: new and changed files are to be probed, functions whose file has been missing for `grace`
-    /// are gone, and forgotten. What a directory held that cannot be read, or that was emptied, stays.
+    /// Applies a scan: new and changed files are to be probed, and functions whose file has been missing for `grace`
+    /// are removed and forgotten. The functions of a directory that cannot be read, or that was emptied, stay.
     pub(crate) fn apply_scan(&mut self, scan: &ScanResult, grace: Duration, now: Duration) -> ScanChanges {
         let mut out = ScanChanges::default();
         let (emptied, single) = self.emptied_directories(scan);
@@ -137,9 +137,10 @@ impl Catalog {
         self.removed.clear();
     }
 
-    /// Directories that hold no library any more. First those that held several, or could not be read: that is rather
-    /// the middle of a copy, or a file system that is not mounted, than the wish to serve nothing. Then those that held
-    /// one, which can be either: its file has longer to come back than one that is missing beside others.
+    /// Directories that no longer hold a library. First those that held several, or could not be read: that is more
+    /// likely an unfinished copy or an unmounted file system than an intention to serve nothing. Then those that held
+    /// one library, where it could be either: such a file gets more time to come back than one that is missing from a
+    /// directory that still holds others.
     fn emptied_directories(&self, scan: &ScanResult) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
         let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();
         let for_itself = self.entries.values().filter(|entry| !self.is_for_others(entry));
@@ -157,7 +158,8 @@ impl Catalog {
         (dirs(several), dirs(single))
     }
 
-    /// Something else is at the path of a function's file: refused like a bad library, reported once.
+    /// There is something other than a file at the path of a function's library: refused like a bad library, reported
+    /// once.
     fn refuse_obstacle(&mut self, obstacle: &NotAFile, now: Duration) -> Option<Event> {
         let NotAFile { function, dir, path, reason } = obstacle;
         let last_good = self.saved.last_good.get(function).cloned();
@@ -192,7 +194,7 @@ impl Catalog {
         })
     }
 
-    /// Whether the file, or one beside it that it needs, has to be probed; remembers it as being probed then.
+    /// Whether the file, or a sibling library that it needs, has to be probed. If so, records it as being probed.
     fn needs_probe(
         &mut self,
         function: &FunctionName,
@@ -221,8 +223,8 @@ impl Catalog {
         }
     }
 
-    /// Applies the result of a probe. A refusal never takes away the version that is served; a good file for a function
-    /// that is served already is only the next version, until a canary has tried it.
+    /// Applies the result of a probe. A refusal never displaces the version that is served. A good file for a function
+    /// that is already served is only its next version, until a canary has tried it.
     pub(crate) fn apply_probe(
         &mut self,
         function: &FunctionName,
@@ -243,8 +245,8 @@ impl Catalog {
         changes
     }
 
-    /// A file that cannot be served. Where nothing is served yet, the last good version is. What a look that was only
-    /// probed again with the same result is not reported again.
+    /// A file that cannot be served. If nothing is served yet, the last good version is served. If the same file was
+    /// only probed again, with the same result, that is not reported again.
     fn refuse(&mut self, function: &FunctionName, failure: ProbeFailure, now: Duration) -> ProbeChanges {
         let fallback = self.saved.last_good.get(function).cloned();
         let is_needed = self.entries.get(function).is_some_and(|entry| self.is_needed(&entry.candidate.path));
@@ -318,7 +320,7 @@ impl Catalog {
         ProbeChanges { events, needs_plan: true, good, pin, cleared }
     }
 
-    /// The function's file, to be probed once more; `None` where it is being probed.
+    /// The function's file, to be probed once more; `None` if it is being probed.
     pub(crate) fn probe_again(&mut self, function: &str) -> Option<Candidate> {
         let entry = self.entries.get_mut(function).filter(|entry| !entry.probing)?;
         entry.probing = true;
@@ -326,8 +328,8 @@ impl Catalog {
         Some(entry.candidate.clone())
     }
 
-    /// Files that are to be probed again although they have not changed: what they failed for may have passed. Nothing
-    /// waits for such a probe.
+    /// Files to probe again although they have not changed, because they failed for a transient reason. Nothing waits
+    /// for such a probe.
     pub(crate) fn retries(&mut self, now: Duration) -> Vec<Candidate> {
         let due = self.entries.values_mut().filter(|entry| entry.removed_at.is_none());
         let due = due.filter_map(|entry| entry.retry.as_mut()?.begin(now).then(|| entry.candidate.clone()));
@@ -339,7 +341,7 @@ impl Catalog {
         self.entries.values().filter(|entry| entry.removed_at.is_none()).filter_map(|entry| entry.retry?.due()).min()
     }
 
-    /// Whether a refused file will be probed again unchanged.
+    /// Whether a refused file will be probed again even if it does not change.
     pub(crate) fn has_retries(&self) -> bool {
         self.entries.values().any(|entry| entry.retry.is_some())
     }
@@ -351,12 +353,12 @@ impl Catalog {
         })
     }
 
-    /// The version that is to be tried, where there is one.
+    /// The version to try, if there is one.
     pub(crate) fn next(&self, function: &str) -> Option<&CheckedVersion> {
         self.entries.get(function)?.next.as_ref()
     }
 
-    /// A new version was tried and is good: it is the one that is served.
+    /// Promotes a new version after its canary: it is served from now on.
     pub(crate) fn promote(&mut self, function: &FunctionName, now: Duration) -> Option<CheckedVersion> {
         let entry = self.entries.get_mut(function)?;
         let version = entry.next.take()?;
@@ -365,7 +367,7 @@ impl Catalog {
         Some(version)
     }
 
-    /// A new version was tried and is bad: it is not tried again until its content changes.
+    /// Rejects a new version after its canary: it is not tried again until the content of its file changes.
     pub(crate) fn reject(&mut self, version: &FunctionVersion, reason: &str) {
         let FunctionVersion { function, hash } = version;
         self.saved.rejected.insert(version.clone(), reason.to_owned());
@@ -375,8 +377,8 @@ impl Catalog {
         }
     }
 
-    /// Forgets a pin, and what is held against the version that the function's file holds. Returns the file, to be
-    /// probed whatever is known of it: what it lacked, such as a library it needs, may be there now.
+    /// Forgets a pin, and that the version in the function's file was rejected. Returns the file, to be probed
+    /// unconditionally: what it lacked, such as a library it needs, may be there now.
     pub(crate) fn retry(&mut self, function: &str) -> Option<Candidate> {
         self.saved.pinned.remove(function);
         if let Some(entry) = self.entries.get_mut(function) {
@@ -385,17 +387,18 @@ impl Catalog {
         self.probe_again(function)
     }
 
-    /// Why the function's file is refused, or its version was rejected, where that is so; follows the file's path.
+    /// Why the function's file is refused, or its version was rejected, if so. Worded to follow the file's path in a
+    /// sentence.
     pub(crate) fn refusal(&self, function: &str) -> Option<&str> {
         self.entries.get(function)?.refused.as_deref()
     }
 
-    /// The name, where there is a file for a function of that name.
+    /// The name, if there is a file for a function of that name.
     pub(crate) fn name_of(&self, function: &str) -> Option<FunctionName> {
         self.entries.get_key_value(function).map(|(function, _)| function.clone())
     }
 
-    /// Why a version was rejected, where it was.
+    /// Why a version was rejected, if it was.
     pub(crate) fn rejection(&self, version: &FunctionVersion) -> Option<&str> {
         self.saved.rejected.get(version).map(String::as_str)
     }
@@ -426,17 +429,17 @@ impl Catalog {
         usable.map(|(function, _)| function.clone()).collect()
     }
 
-    /// Whether there is a file for a function, also one that is not served.
+    /// Whether there is a file for a function, even if it is not served.
     pub(crate) fn holds(&self, function: &str) -> bool {
         self.entries.contains_key(function)
     }
 
-    /// The version of a function, where it has one.
+    /// The version of a function, if it has one.
     pub(crate) fn version(&self, function: &str) -> Option<&CheckedVersion> {
         self.entries.get(function)?.version.as_ref()
     }
 
-    /// The version that is served of a function, by name.
+    /// The version of a function that is served, by name.
     pub(crate) fn serving(&self, function: &str) -> Option<FunctionVersion> {
         let (function, entry) = self.entries.get_key_value(function)?;
         Some(FunctionVersion { function: function.clone(), hash: entry.version.as_ref()?.hash })
@@ -452,12 +455,13 @@ impl Catalog {
         self.next(function).is_some_and(|next| next.hash == hash)
     }
 
-    /// When the version of a function came.
+    /// When the version of a function was added.
     pub(crate) fn changed(&self, function: &str) -> Duration {
         self.entries.get(function).map_or(Duration::ZERO, |entry| entry.changed)
     }
 
-    /// Files that were refused, but for those that are there for others: function, path, and what is wrong, which follows the path.
+    /// Files that were refused, except libraries that only others need: function, path, and the reason, worded to
+    /// follow the path.
     pub(crate) fn refused(&self) -> impl Iterator<Item = (&FunctionName, String, &str)> {
         let for_itself = self.entries.iter().filter(|(_, entry)| !self.is_for_others(entry));
         for_itself.filter_map(|(function, entry)| {

@@ -1,4 +1,4 @@
-//! What a plugin prints, cut into lines of bounded length.
+//! Splits what a plugin prints into lines of bounded length.
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -7,12 +7,12 @@ use nix::errno::Errno;
 
 use crate::system::child_poller::unread;
 
-/// A line is cut here, in bytes.
+/// Lines are truncated to this many bytes.
 const CUT: usize = 256;
-/// What is read of one pipe in one turn: bytes, and lines. Lines cost far more than bytes.
+/// How many bytes, and how many lines, are read from one pipe in one iteration. Lines cost far more than bytes.
 const BYTES: usize = 64 * 1024;
 const LINES: usize = 256;
-/// Bytes read at a time: half as many lines of one letter fit into them, and are then given beyond [`LINES`].
+/// Bytes read at a time. In the worst case they hold half as many one-letter lines, by which [`LINES`] may be exceeded.
 const PIECE: usize = 2048;
 
 /// The reading end of a child's standard output or error.
@@ -21,19 +21,19 @@ pub(crate) struct ChildOutput {
     lines: LineSplitter,
 }
 
-/// What is left of a pipe after a turn.
+/// The state of a pipe after an iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PipeState {
-    /// Nothing for now.
+    /// Empty for now.
     Nothing,
-    /// Perhaps more: it has used up its budget for this turn.
+    /// There may be more: it has used up its budget for this iteration.
     More,
-    /// Nothing for ever: every copy of the writing end is closed.
+    /// EOF: every copy of the writing end is closed.
     End,
 }
 
 impl ChildOutput {
-    /// Reads lines from a pipe that does not block.
+    /// Reads lines from a non-blocking pipe.
     pub(crate) fn new(fd: OwnedFd) -> Self {
         Self { fd, lines: LineSplitter::default() }
     }
@@ -43,12 +43,12 @@ impl ChildOutput {
         &self.fd
     }
 
-    /// Reads what is there, at most a turn's worth, and gives `each` every whole line.
+    /// Reads what is available, up to the budget of one iteration, and passes every complete line to `each`.
     pub(crate) fn read(&mut self, each: impl FnMut(&[u8])) -> PipeState {
         self.read_some(BYTES, each).1
     }
 
-    /// Reads at most a turn's worth and `most` bytes; returns how many it were.
+    /// Reads up to `most` bytes, within the budget of one iteration. Returns the number of bytes read.
     fn read_some(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> (usize, PipeState) {
         let (mut bytes, lines) = (0, Cell::new(0));
         let mut each = |line: &[u8]| {
@@ -78,8 +78,7 @@ impl ChildOutput {
     }
 }
 
-/// Output of a process that has exited which was not read yet. What its children, which may live on, print later is not
-/// waited for.
+/// Unread output of a process that has exited. What its surviving children print later is not read.
 pub(crate) struct LeftoverOutput {
     output: ChildOutput,
     /// What was in the pipe, as much as a pipe usually holds: its end is wanted before all of it is given.
@@ -120,7 +119,7 @@ impl LeftoverOutput {
         lines.flush(&mut each);
     }
 
-    /// Reads at most a turn's worth; true where something is left. The last line may have no line end.
+    /// Reads up to the budget of one iteration; true if something is left. The last line may lack a newline.
     pub(crate) fn read(&mut self, mut each: impl FnMut(&[u8])) -> bool {
         if self.given < self.held.len() {
             self.give_held(&mut each);
@@ -156,7 +155,7 @@ pub(crate) struct LineSplitter {
 }
 
 impl LineSplitter {
-    /// Takes bytes in and gives `each` every line that ends in them.
+    /// Adds bytes, and passes every line that they complete to `each`.
     pub(crate) fn push(&mut self, bytes: &[u8], each: &mut impl FnMut(&[u8])) {
         let mut pieces = bytes.split(|byte| *byte == b'\n').peekable();
         while let Some(piece) = pieces.next() {
@@ -169,7 +168,7 @@ impl LineSplitter {
         }
     }
 
-    /// Gives what is held of a line without end.
+    /// Returns a pending line that has no newline.
     pub(crate) fn flush(&mut self, each: &mut impl FnMut(&[u8])) {
         if !self.held.is_empty() {
             self.give(each);

@@ -1,4 +1,4 @@
-//! The manager's decisions: a pure `(state, input, now) -> actions`. No IO, no clock, no randomness but a seeded one.
+//! The manager's decisions: a pure `(state, input, now) -> actions`. No IO, no clock, no randomness except from a seed.
 //!
 //! [`Core::handle`] applies an input; `Core::follow_up` then takes the same steps after each, in a fixed order.
 
@@ -57,27 +57,28 @@ use workers::{Moment, Workers};
 
 #[derive(Debug, PartialEq)]
 enum ManagerPhase {
-    /// The first scan, its probes and the look-ups are under way.
+    /// The first scan, its probes and the look-ups are running.
     Starting,
     Running,
     Draining {
         since: Duration,
         deadline: Duration,
         signals: u32,
-        /// When what it waits for is reported.
+        /// When to report what it waits for.
         report_at: Option<Duration>,
     },
     Finished,
 }
 
-/// The state. What several modules decide with is here; each group of fields is documented where its type is.
+/// The state. Fields that several modules use are here; each group of fields is documented at its type.
 pub(crate) struct Core {
     config: Config,
     random: fastrand::Rng,
     phase: ManagerPhase,
-    /// How many signals to stop kill the workers that are left.
+    /// How many stop signals kill the remaining workers.
     signals_that_kill: u32,
-    /// Everything that children had sent or done by this moment has been read, so their deadlines are judged as of it.
+    /// Everything that children had sent or done by this time has been read, so deadlines are checked against this
+    /// time.
     read: Duration,
     startup: Startup,
     catalog: Catalog,
@@ -102,44 +103,44 @@ pub(crate) struct Core {
 
 /// Scans of the worker directories.
 struct Scans {
-    /// One is under way; it may find new libraries.
+    /// Whether one is running, which may find new libraries.
     running: bool,
     /// When the next one is due because a file is missing.
     next: Option<Duration>,
 }
 
-/// What was warned of, so that it is not logged again.
+/// Warnings that were logged, so that they are not logged again.
 #[derive(Default)]
 struct Warned {
     /// Functions without a library.
     missing: BTreeSet<String>,
-    /// Functions, and what was logged of settings that they do not read.
+    /// Functions, and what was logged about settings that they do not read.
     unread_settings: BTreeSet<(FunctionName, String)>,
     /// Function sets whose workers exceed `max_memory` as soon as they have loaded.
     too_large_at_start: BTreeSet<Vec<FunctionName>>,
 }
 
 impl Warned {
-    /// Workers of another configuration may be warned of again.
+    /// Warnings may be logged again after a configuration change.
     fn forget_workers(&mut self) {
         self.unread_settings.clear();
         self.too_large_at_start.clear();
     }
 }
 
-/// What is remembered of jobs.
+/// Records about jobs.
 #[derive(Default)]
 struct JobRecords {
-    /// Workers that jobs have killed.
+    /// How many workers each job has killed.
     deaths: DeathCounts,
-    /// Which versions jobs have killed.
+    /// Which versions each job has killed.
     poison: PoisonJobs,
     /// Jobs without a result, by function.
     failures: BTreeMap<FunctionName, FunctionFailures>,
 }
 
 impl JobRecords {
-    /// The job server may come back as another one, which gives the same handles to other jobs.
+    /// Forgets a job server's jobs: it may come back with an empty queue and reuse the handles.
     fn forget_server(&mut self, server: usize) {
         self.deaths.forget_server(server);
         self.poison.forget_server(server);
@@ -218,33 +219,33 @@ impl Core {
         std::mem::take(&mut self.actions)
     }
 
-    /// The steps after every input, whatever it was. Each sees what the ones before it have changed.
+    /// The steps after every input. Each sees the changes of the steps before it.
     fn follow_up(&mut self, now: Duration) {
-        // The first plan is made when the start knows enough; the steps below need a plan.
+        // First, since the steps below need a plan; the first plan is made once enough is known.
         self.complete_start(now);
         // Deadlines first: a worker that is killed now must not be counted as one that serves.
         self.tick(now);
-        // It changes which functions share a process, and so what the groups should look like.
+        // Before the groups: it changes which functions share a process.
         self.advance_isolation(now);
         self.reconcile(now);
-        // After the groups: a worker that they have just dismissed takes no turn to connect.
+        // After the groups: a worker that was just told to drain must not use up a turn to connect.
         self.start_connecting(now);
-        // Before the canaries, which wait for it: nothing else need happen after it.
+        // Before the canaries, which wait for it.
         self.startup(now);
         self.reconcile_canaries(now);
-        // After the canaries: it forgets groups that want none any more, and reports rollouts with no old worker left.
+        // After the canaries: it forgets groups that need no canary any more, and reports rollouts without old workers.
         self.finish_rollouts(now);
         self.finish_rollbacks(now);
         self.finish_retries(now);
-        // After all that changes states: it plans when the scoreboards of serving workers are read.
+        // After everything that changes states: it plans when to read the scoreboards of serving workers.
         self.watch_jobs(now);
-        // Last: the manager is finished when no worker is left.
+        // Last: the manager is done when no worker is left.
         self.finish(now);
         self.report_awaited(now);
     }
 
-    /// When [`Input::Timer`] is due next, where `now` is that of the last [`handle`](Self::handle): what was due by
-    /// then is dealt with as far as possible, and waits for another input.
+    /// When [`Input::Timer`] is due next. `now` is that of the last [`handle`](Self::handle): what was due by then has
+    /// been handled as far as possible, and the rest waits for another input.
     pub(crate) fn next_due(&self, now: Duration) -> Option<Duration> {
         if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             let lives = self.workers.next(Moment::Deadline, None).into_iter();
@@ -253,7 +254,7 @@ impl Core {
         let retires = self.workers.next(Moment::Retires, Some(now)).into_iter();
         let all = retires.chain(self.waits(now)).chain([self.spawns.after]).chain(self.canary_due(now));
         let all = all.chain(self.scans.next).chain(self.catalog.retry_due()).filter(|at| *at > now);
-        // Deadlines, scoreboard reads and starts that are due stay in the list until they are dealt with.
+        // Deadlines, scoreboard reads and starts that are due stay in the list until they are handled.
         let reads = self.scoreboard_due().into_iter().chain(self.failures_due());
         all.chain(self.deadlines_due()).chain(reads).chain(self.more_starts(now)).min()
     }
@@ -271,7 +272,7 @@ impl Core {
         self.do_next(Action::Scan);
     }
 
-    /// Acts on deadlines that are over.
+    /// Handles deadlines that are over.
     fn tick(&mut self, now: Duration) {
         if self.scans.next.take_if(|at| now >= *at).is_some() {
             self.scan();

@@ -1,29 +1,29 @@
-//! Under which name the deaths in a job are counted. Pure.
+//! Identifies a job for counting the deaths in it. Pure.
 
 use super::exit_cause::JobInHand;
 use crate::crash::quarantine::is_named;
 use crate::crash::workload_hash::WorkloadHash;
 use crate::plugins::name::FunctionName;
 
-/// Names a job for longer than [`JobKey`](super::job_disposition::JobKey), where that can be: a client may submit it
-/// again, and gets another handle, perhaps on another server.
+/// Identifies a job for longer than [`JobKey`](super::job_disposition::JobKey) does, if possible: a client may resubmit
+/// it, and it gets a new handle, perhaps on another server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CountedJob {
-    /// By what its client calls it.
+    /// By its unique id.
     Unique {
         /// Its function.
         function: FunctionName,
         /// Its unique id, as text.
         unique: String,
     },
-    /// By what it is about, where its client has no name for it.
+    /// By its workload, if it has no unique id.
     Workload {
         /// Its function.
         function: FunctionName,
         /// The hash of its workload.
         hash: WorkloadHash,
     },
-    /// By what its server calls it, where its workload is unknown as well: nothing saves it from SIGKILL.
+    /// By its handle, if its workload is unknown as well: after SIGKILL, for example, it was not saved.
     Handle {
         /// Its function.
         function: FunctionName,
@@ -35,7 +35,7 @@ pub(crate) enum CountedJob {
 }
 
 impl CountedJob {
-    /// The name of a job in hand; `None` where it has none.
+    /// The identity of a job in hand; `None` if it has none.
     pub(crate) fn of(
         function: &FunctionName,
         server: Option<usize>,

@@ -1,7 +1,8 @@
-//! Performs what the core decides, and reads what children send. Nothing here decides anything.
+//! Carries out what the core decides, and reads what children send. Decides nothing itself.
 //!
-//! Everything runs on the manager's one thread. No call waits for a child: commands are sent without waiting, children
-//! are read when they have sent something, a bounded amount at a time, and the rest of a dead child once it is reaped.
+//! Everything runs on the manager's one thread. No call blocks on a child: commands are sent without blocking. A child
+//! is read when it has sent something, a bounded amount at a time, and what is left of a dead child's messages once it
+//! is reaped.
 
 mod child_reader;
 mod children;
@@ -51,7 +52,7 @@ use scans::{DirectoryScans, FinishedScan};
 pub(crate) use status::manager_state;
 use versions::KnownVersions;
 
-/// What the loop is to do after an action; everything else is done within it.
+/// What the loop must do after an action; everything else is done by the action.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LoopAction {
     /// Go on.
@@ -60,7 +61,7 @@ pub(crate) enum LoopAction {
     Announce(Option<String>),
     /// Report to the caller that started the manager why it does not serve, and exit.
     Fail(u8, String),
-    /// The manager is finished.
+    /// The manager is done, and exits.
     Finish,
 }
 
@@ -68,7 +69,7 @@ pub(crate) enum LoopAction {
 pub(crate) struct Effects {
     pub(super) config: Config,
     pub(super) logger: Logger,
-    /// Why the log is not where the configuration wants it since the last reload, if it is not.
+    /// Why the log could not be moved at the last reload, if that failed.
     unopened_log: Option<String>,
     pub(super) feed: Feed,
     pub(super) poller: ChildPoller,
@@ -78,13 +79,13 @@ pub(crate) struct Effects {
     scans: DirectoryScans,
     host: String,
     children: BTreeMap<ChildId, ManagedChild>,
-    /// Those of them that are no workers.
+    /// Those that are not workers.
     short_lived: BTreeSet<ChildId>,
     pids: BTreeMap<i32, ChildId>,
     workers: BTreeMap<WorkerId, ChildId>,
     next_child: u64,
     child_reader: ChildReader,
-    /// Children may have exited that were not reaped yet.
+    /// Whether there may be children that have exited but were not reaped yet.
     reaping: bool,
     probes: Probes,
     post_mortems: PostMortems,
@@ -95,7 +96,7 @@ pub(crate) struct Effects {
     denied: DenyList,
     /// Connections of dead workers whose jobs the core has not decided about yet.
     orphaned: BTreeMap<WorkerId, SocketCopies>,
-    /// Counters of workers that are gone, by function.
+    /// Counters of workers that have exited, by function.
     past: BTreeMap<FunctionName, RetiredCounts>,
     /// Orphaned processes that the manager has adopted.
     adopted: u64,
@@ -122,9 +123,9 @@ pub(crate) struct EffectResources {
 
 /// The result of a background thread.
 pub(crate) enum BackgroundResult {
-    /// What is in the worker directories.
+    /// The contents of the worker directories.
     Files(FinishedScan),
-    /// What a job server is.
+    /// The version of a job server.
     Version {
         /// Which server.
         server: usize,
@@ -134,7 +135,7 @@ pub(crate) enum BackgroundResult {
 }
 
 impl Effects {
-    /// Effects with no child yet. To be called inside the runtime.
+    /// Effects without any child yet. Must be called inside the runtime.
     ///
     /// # Errors
     /// The system's, out of descriptors.
@@ -258,8 +259,8 @@ impl Effects {
         deadlines.chain(self.scans.retry_at).chain(self.guardian.due()).chain(self.probe_room_due()).min()
     }
 
-    /// Ends children whose time is up, begins probes that have waited for a slow one, and reads worker_dir again where
-    /// that could not be done.
+    /// Kills children past their deadlines, starts probes that waited for a slow one, and retries a failed scan of
+    /// worker_dir.
     pub(crate) fn tick(&mut self, now: Duration) {
         let is_late = |child: &ManagedChild| child.deadline().is_some_and(|at| now >= at);
         let late: Vec<ChildId> = self.short_lived().filter(|(_, child)| is_late(child)).map(|(id, _)| id).collect();
@@ -276,7 +277,7 @@ impl Effects {
         }
     }
 
-    /// Kills what is left and waits for the ends of connections that are under way.
+    /// Kills the remaining children, and waits for connections that are being closed.
     pub(crate) async fn finish(mut self) -> Logger {
         self.read_all_exited();
         self.finish_post_mortems().await;
@@ -287,7 +288,7 @@ impl Effects {
         self.logger
     }
 
-    /// Starts a guardian where there is none. Nothing waits for one.
+    /// Starts a guardian if there is none. Nothing waits for it.
     pub(crate) fn provide_guardian(&mut self) {
         if let Err(error) = self.guardian.start(&self.program, clock::now()) {
             self.report_error(format!(
@@ -310,7 +311,7 @@ explained(&error)
         self.logger.line(level, pid.cast_unsigned(), text);
     }
 
-    /// Ends the manager's copy of a connection that its worker has given up.
+    /// Closes the manager's copy of a connection that its worker has closed.
     fn requeue(&mut self, copy: OwnedFd) {
         self.requeues.end(copy, Vec::new());
     }

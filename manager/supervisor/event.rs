@@ -1,5 +1,5 @@
-//! Everything the manager reports, as one value: it gives the log line, the JSON of `gm-native events`, and what
-//! tests wait for.
+//! Everything that the manager reports, as one type, from which come the log line, the JSON of `gm-native events`, and
+//! the conditions that tests wait for.
 
 mod death;
 mod examined;
@@ -25,16 +25,16 @@ pub(crate) use requests::ServedVersion;
 
 /// What happened.
 ///
-/// A pid and a text are not serialized twice: [`EventLine`](crate::control::EventLine) has them, and a JSON object with
-/// a key twice is read by nobody.
+/// A pid and a text are not serialized here: [`EventLine`](crate::control::EventLine) has them, and JSON objects must
+/// not have duplicate keys.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event {
-    /// The manager begins.
+    /// The manager starts.
     Starting {
         /// gm-native's version and revision.
         version: String,
-        /// What it is called: config file and hash.
+        /// Its name: config file and hash.
         instance: String,
         /// Where versions, lock and control socket are.
         state_dir: String,
@@ -48,7 +48,7 @@ pub(crate) enum Event {
         /// From the manager's start, in seconds.
         seconds: f64,
     },
-    /// Something in the configuration that works, and is probably a mistake.
+    /// Something in the configuration that works but is probably a mistake.
     ConfigWarning {
         /// One sentence.
         #[serde(skip)]
@@ -56,7 +56,7 @@ pub(crate) enum Event {
     },
     /// A file in worker_dir whose name or kind is not that of a library.
     FileSkipped {
-        /// Whether by its name it would be the library of a function that is not there.
+        /// Whether its name is that of a library for a function that has none.
         #[serde(skip)]
         leaves_unserved: bool,
         /// Where.
@@ -114,7 +114,7 @@ pub(crate) enum Event {
         /// The version before, if there was one.
         replaces: Option<ShortHash>,
     },
-    /// A library works, and its author should know something.
+    /// A library works, but there is a note for its author.
     LibraryWarning {
         /// Its function.
         function: FunctionName,
@@ -122,7 +122,7 @@ pub(crate) enum Event {
         #[serde(skip)]
         text: String,
     },
-    /// A worker takes more memory than it may; it is replaced.
+    /// A worker exceeds `max_memory`; it is replaced.
     MemoryLimitExceeded {
         /// Its process.
         #[serde(skip)]
@@ -145,11 +145,11 @@ pub(crate) enum Event {
     JobOverdue(OverdueJob),
     /// A job that has killed as many workers as it may is kept.
     JobQuarantined(QuarantineEvent),
-    /// Jobs of a function fail: it began, or they fail for another reason, or far more of them do.
+    /// Jobs of a function fail: failures began, their reason changed, or there are far more of them.
     FunctionFailing(FailingFunction),
     /// No job of a function has failed for a while, and jobs have completed since.
     FunctionRecovered(RecoveredFunction),
-    /// A new version of a function that is served begins to be tried.
+    /// The canary of a new version starts.
     RolloutStarted {
         /// The function.
         function: FunctionName,
@@ -158,7 +158,7 @@ pub(crate) enum Event {
         /// The new one.
         to: ShortHash,
     },
-    /// A new version has proved good: it replaces the old one, worker by worker.
+    /// A new version is promoted: it replaces the old one, worker by worker.
     RolloutPromoted {
         /// The function.
         function: FunctionName,
@@ -169,7 +169,7 @@ pub(crate) enum Event {
         /// How long its canary served, in seconds.
         seconds: f64,
     },
-    /// A new version is bad: it is not tried again until its content changes.
+    /// A new version is rejected: it is not tried again until the content of its file changes.
     RolloutStopped {
         /// The function.
         function: FunctionName,
@@ -183,7 +183,7 @@ pub(crate) enum Event {
         #[serde(skip)]
         retry: String,
     },
-    /// A job killed the canary, and had killed another version before: the canary continues.
+    /// A job that had already killed another version killed the canary: the version is still tried.
     CanaryContinued {
         /// The function.
         function: FunctionName,
@@ -196,7 +196,7 @@ pub(crate) enum Event {
         /// The version that the job had killed.
         killed: ShortHash,
     },
-    /// A new version is not tried to the end: something else is asked for meanwhile.
+    /// A canary was abandoned, because another version was asked for in the meantime.
     RolloutWithdrawn {
         /// The function.
         function: FunctionName,
@@ -209,12 +209,12 @@ pub(crate) enum Event {
     RolloutFinished {
         /// The function.
         function: FunctionName,
-        /// The version every worker has now.
+        /// The version that every worker now runs.
         version: ShortHash,
         /// Since the promotion, in seconds.
         seconds: f64,
     },
-    /// An earlier version is to be served, on request.
+    /// A rollback: an earlier version is served on request.
     RolledBack {
         /// The function.
         function: FunctionName,
@@ -224,7 +224,7 @@ pub(crate) enum Event {
         version: ShortHash,
         /// The version that was served until then.
         from: Option<ShortHash>,
-        /// The newer file that is not tried because of this.
+        /// The newer file that the rollback cancelled.
         called_off: Option<UntriedFile>,
     },
     /// Every planned worker serves the version that a function was rolled back to.
@@ -336,7 +336,7 @@ pub(crate) enum Event {
         pid: i32,
         /// Why.
         reason: ExitReason,
-        /// The key of the configuration whose limit it has come to, where that is why it was replaced.
+        /// The configuration key whose limit it reached, if that is why it is replaced.
         #[serde(skip_serializing_if = "Option::is_none")]
         limit: Option<&'static str>,
     },
@@ -349,17 +349,17 @@ pub(crate) enum Event {
         functions: Vec<FunctionName>,
         /// Jobs it ran.
         jobs: u64,
-        /// What was not as it should be at its very end.
+        /// What went wrong when it exited.
         note: Option<String>,
     },
-    /// A worker exited by itself before it had done a job: that counts as a failed start.
+    /// A worker exited by itself before it had run a job, which counts as a failed start.
     ExitedEarly {
         /// Its process.
         #[serde(skip)]
         pid: i32,
         /// What it was to serve.
         functions: Vec<FunctionName>,
-        /// The function at which its start was.
+        /// The function that it was starting.
         #[serde(skip_serializing_if = "Option::is_none")]
         function: Option<FunctionName>,
         /// Whether it had taken jobs.
@@ -377,7 +377,7 @@ pub(crate) enum Event {
         /// Why.
         reason: ExitReason,
     },
-    /// A function waits before it is tried again.
+    /// A function backs off.
     BackingOff {
         /// The function, or the functions of the group.
         function: String,
@@ -391,33 +391,33 @@ pub(crate) enum Event {
         /// As configured.
         server: String,
     },
-    /// A job server answers no worker any more, or never did.
+    /// A job server no longer answers any worker, or never did.
     ServerDown {
         /// As configured.
         server: String,
         /// What was seen.
         reason: String,
     },
-    /// A job server answers some workers and leaves connections of others without a word.
+    /// A job server answers some workers, but accepts connections of others without answering.
     ServerUnresponsive {
         /// As configured.
         server: String,
         /// Workers it answers.
         workers_connected: usize,
     },
-    /// The configuration was read again and cannot be used.
+    /// A reload failed: the configuration is invalid.
     ReloadFailed {
         /// One sentence for each mistake.
         reason: String,
     },
-    /// The configuration was read again; every worker is replaced.
+    /// A reload succeeded; every worker is replaced.
     Reloaded {
         /// What changed, with the values before and after.
         changes: Vec<String>,
     },
-    /// The configuration is not read again, since the manager is draining.
+    /// A reload was refused, because the manager is draining.
     ReloadIgnored,
-    /// The log file was reopened, since it may have been rotated.
+    /// The log file was reopened on a signal, in case it was rotated.
     LogReopened {
         /// The signal.
         by: &'static str,
@@ -433,9 +433,9 @@ pub(crate) enum Event {
     Draining {
         /// The signal.
         by: String,
-        /// Workers still there.
+        /// Workers that are left.
         workers: usize,
-        /// How long they have, in seconds.
+        /// Their grace period, in seconds.
         seconds: f64,
         /// How many signals kill them.
         #[serde(skip)]
@@ -470,7 +470,7 @@ pub(crate) enum Event {
         /// From the signal on, in seconds.
         seconds: f64,
     },
-    /// Something failed, and the manager keeps running.
+    /// Something failed, but the manager keeps running.
     ManagerError {
         /// One sentence.
         #[serde(skip)]

@@ -1,47 +1,47 @@
-//! Why a worker ended, from its exit status and its scoreboard, which is hostile input. Pure.
+//! Determines why a worker exited, from its exit status and its scoreboard, which is untrusted input. Pure.
 
 use std::time::Duration;
 
 use crate::scoreboard::{ScoreboardJob, Snapshot, WorkerActivity};
 use crate::system::reap::ExitStatus;
 
-/// What is held to have happened.
+/// The cause of a worker's exit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ExitCause {
-    /// It took leave of every server and exited by itself.
+    /// It drained and exited by itself.
     Drained,
-    /// It died, or exited, without being at a job.
+    /// It died, or exited early, outside a job.
     OutsideJob,
     /// It died in a job.
     InJob(JobInHand),
-    /// It died after the job's function had returned, while the answer was on its way: it counts, although the job may
-    /// even be done.
+    /// It died after the job's function had returned, while the answer was being sent. The death counts, although the
+    /// job may be complete.
     Answering(JobInHand),
-    /// Its scoreboard was torn or overwritten: it had a job, but which one is unknown.
+    /// It had a job, but its scoreboard was torn or overwritten, so it is unknown which.
     Unknown,
 }
 
 /// The job a worker has in hand, or had when it died.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobInHand {
-    /// Which of the worker's functions.
+    /// Index of the function in the worker's list.
     pub function: usize,
     /// Counts the worker's jobs from 1.
     pub number: u64,
     /// The number of the connection it came over.
     pub connection: u32,
-    /// Its handle; empty where it did not fit the scoreboard.
+    /// Its handle; empty if it did not fit into the scoreboard.
     pub handle: Vec<u8>,
     /// Its unique id, as text.
     pub unique: String,
     /// How long it has run.
     pub ran: Duration,
-    /// One of its packets may be half on the wire: nobody else may send there, so nobody can answer for it.
+    /// Half of one of its packets may be on the wire, so nobody else can send an answer over this connection.
     pub half_sent: bool,
 }
 
 impl JobInHand {
-    /// From a scoreboard; `now` is of the scoreboard's clock.
+    /// Reads the job from a scoreboard; `now` is from the same clock as the scoreboard.
     pub(crate) fn of(job: &ScoreboardJob, half_sent: bool, now: Duration) -> Self {
         Self {
             function: job.function,
@@ -55,7 +55,7 @@ impl JobInHand {
     }
 }
 
-/// Judges an exit. `now` and the scoreboard's times are of the same monotonic clock.
+/// Determines the cause. `now` and the scoreboard's times are from the same monotonic clock.
 pub(crate) fn judge(end: ExitStatus, scoreboard: &Snapshot, now: Duration) -> ExitCause {
     match (scoreboard.activity, &scoreboard.job) {
         // Its word for having left is worth as much as the rest of it: not enough for an end that was none.

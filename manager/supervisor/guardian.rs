@@ -1,9 +1,9 @@
-//! The guardian: a process that sleeps for as long as its manager lives, and ends what is left of the manager's children
-//! when it has died without doing so itself. An orphan leaves by itself once its job is done; a guardian is for one that
-//! never returns from a plugin and hears no signal.
+//! The guardian: a process that sleeps while its manager lives. If the manager dies without killing its children, the
+//! guardian kills those that are left. An orphan normally exits by itself once its job is done; the guardian is for one
+//! that never returns from a plugin and ignores signals.
 //!
-//! It has neither runtime nor log. It learns of the death by the end of its channel, which a manager that is only stopped
-//! keeps open, and of the children from a table in shared memory.
+//! It has neither a runtime nor a log. It notices the manager's death by EOF on its channel, which a suspended manager
+//! keeps open, and finds the children in a table in shared memory.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,10 +24,10 @@ use crate::system::{clock, exit, limits, memory, proctitle, reap};
 /// The hidden argument that makes the program a guardian.
 pub(crate) const ROLE: &str = "--gm-native-guardian";
 
-/// Before another one is started for one that is gone.
+/// The pause before a guardian that has died is replaced.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The manager's side: the guardian there is, and the children it is to know of.
+/// The manager's side: the current guardian, and the table of children.
 pub(crate) struct Guardian {
     table: ChildTable,
     state: GuardianState,
@@ -36,12 +36,12 @@ pub(crate) struct Guardian {
 enum GuardianState {
     /// It sleeps at the other end of this.
     Running { pid: Pid, _channel: Channel },
-    /// There is none: one is to be started then.
+    /// There is none; when to start one.
     Missing { retry_at: Duration },
 }
 
 impl Guardian {
-    /// None yet; one is due at once.
+    /// No guardian yet; one is due at once.
     ///
     /// # Errors
     /// The system's, out of descriptors or memory.
@@ -57,10 +57,10 @@ impl Guardian {
         }
     }
 
-    /// Starts one, where there is none and it is time to.
+    /// Starts a guardian, if there is none and one is due.
     ///
     /// # Errors
-    /// The system's. It is tried again later.
+    /// The system's error. The start is tried again later.
     pub(crate) fn start(&mut self, program: &Program, now: Duration) -> io::Result<()> {
         if self.due().is_none_or(|due| now < due) {
             return Ok(());
@@ -80,7 +80,7 @@ impl Guardian {
         Ok(())
     }
 
-    /// Whether it was the guardian that has ended. Then another one is due.
+    /// Whether the exited process was the guardian. If so, another one is due.
     pub(crate) fn ended(&mut self, pid: i32, now: Duration) -> bool {
         let ours = matches!(self.state, GuardianState::Running { pid: own, .. } if own.as_raw() == pid);
         if ours {
@@ -99,13 +99,13 @@ impl Guardian {
         self.table.remove(pid);
     }
 
-    /// How long orphans may go on from now on.
+    /// Sets the grace period for orphans.
     pub(crate) fn set_grace(&self, grace: Duration) {
         self.table.set_grace(grace);
     }
 
-    /// The manager ends, and has ended its children: nothing is left to guard. A process that sees the manager's end
-    /// sees no guardian any more.
+    /// The manager exits, and has killed its children: nothing is left to guard. The guardian is gone before the
+    /// manager is, so whoever waits for the manager finds no guardian.
     pub(crate) fn finish(&mut self) {
         if let GuardianState::Running { pid, .. } = self.state {
             reap::signal(pid, Signal::SIGKILL);
@@ -115,7 +115,7 @@ impl Guardian {
     }
 }
 
-/// The guardian's whole life.
+/// Runs the guardian.
 pub(crate) fn main() -> ! {
     let (Some(channel), Some(table)) = (inherited(CHANNEL_FD), inherited(EXTRA_FD)) else {
         eprintln!("gm-native: {ROLE} is how a manager provides for its own death; it does nothing by hand");
@@ -128,7 +128,7 @@ pub(crate) fn main() -> ! {
     exit::now(0)
 }
 
-/// No signal but KILL ends it: what is sent to the manager's session or control group is not for it.
+/// Blocks all signals except SIGKILL: a signal to the manager's session or control group must not kill the guardian.
 fn prepare(table: &OwnedFd) -> io::Result<ChildList> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     proctitle::set(&format!("gm-native: guardian of manager {}", nix::unistd::getppid()));
@@ -154,7 +154,7 @@ fn wait_for_end(channel: &Channel) {
     }
 }
 
-/// Ends the children that are left, each when its grace is over, and returns when nobody is left.
+/// Kills the remaining children, each at the end of its grace period, and returns when none is left.
 fn end(list: &ChildList) {
     let deadline = clock::now().saturating_add(list.grace());
     let mut left = Vec::new();
@@ -181,7 +181,7 @@ fn end(list: &ChildList) {
     }
 }
 
-/// Rounded up, so that it is over when poll returns.
+/// Rounded up, so that the time is over when poll returns.
 fn timeout(left: Duration) -> PollTimeout {
     let rounded = left.saturating_add(Duration::from_millis(1));
     PollTimeout::try_from(rounded).unwrap_or(PollTimeout::MAX)

@@ -1,7 +1,7 @@
-//! What becomes of a job whose worker died in it: back to its job server, or an answer to its caller. Pure.
+//! What happens to a job whose worker died in it: it is requeued, or it fails and its caller is told. Pure.
 //!
-//! At-least-once is what Gearman offers, so a job is requeued unless the configuration, or the number of workers it
-//! has cost, says otherwise. The count is this manager's own and in memory: losing it loses nothing but a few attempts.
+//! Gearman delivers at least once, so a job is requeued unless the configuration or the number of workers it has cost
+//! says otherwise. Each manager counts by itself, in memory: if the count is lost, the job gets a few more attempts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,12 +15,13 @@ use crate::plugins::name::FunctionName;
 
 /// Deaths are forgotten after this time without another one.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
-/// Jobs whose deaths are remembered. Beyond, those that are nearest to being forgotten are.
+/// How many jobs with deaths are remembered; beyond that, the one whose last death is longest ago is forgotten.
 const REMEMBERED: usize = 10_000;
-/// The same for jobs that nobody is to run again. Workers that drain may still be given them.
+/// The same for jobs that must not run again; draining workers may still receive them.
 pub(super) const OVER_REMEMBERED: usize = 256;
 
-/// Names a job as long as its server knows it: another server, or the same one after a restart, gives the same handles.
+/// Identifies a job for as long as its server knows it: another server, or the same one after a restart, reuses
+/// handles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobKey {
     /// Which job server.
@@ -34,28 +35,28 @@ pub(crate) struct JobKey {
 }
 
 impl JobKey {
-    /// What the deny list calls it, where `server` is its job server's name.
+    /// Its identity on the deny list; `server` is the name of its job server.
     pub(crate) fn identity<'a>(&'a self, server: &'a str) -> JobIdentity<'a> {
         let (function, unique) = (self.function.as_bytes(), self.unique.as_bytes());
         JobIdentity { server, function, handle: &self.handle, unique }
     }
 }
 
-/// How many workers died in which jobs.
+/// How many workers each job has killed.
 #[derive(Debug, Default)]
 pub(crate) struct DeathCounts(BTreeMap<CountedJob, Deaths>);
 
 #[derive(Debug, Default)]
 struct Deaths {
     count: u32,
-    /// When the last one was.
+    /// When the last one happened.
     at: Duration,
-    /// Nobody is to run the job again.
+    /// The job must not run again.
     is_over: bool,
 }
 
 impl DeathCounts {
-    /// Counts one more. Returns how many there were in that job by now.
+    /// Counts one more death. Returns the number of deaths in that job so far.
     pub(crate) fn count(&mut self, job: CountedJob, now: Duration) -> u32 {
         self.0.retain(|_, deaths| now < deaths.at.saturating_add(FORGOTTEN));
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
@@ -83,7 +84,7 @@ impl DeathCounts {
         oldest.map(|job| self.0.remove(&job));
     }
 
-    /// No worker is connected to this job server any more: it has forgotten the jobs it had, or given them to others.
+    /// No worker is connected to this job server any more: it has lost its jobs, or given them to others.
     pub(crate) fn forget_server(&mut self, server: usize) {
         self.0.retain(|job, _| !job.is_of_server(server));
     }
@@ -99,13 +100,13 @@ impl DeathCounts {
     }
 }
 
-/// How far a job was when its worker died. Before it is run, and once its answer is out, there is no job in hand: a
-/// worker that dies while it receives one has not run it, and one that has answered owes nothing.
+/// How far a job was when its worker died. A worker that dies while it receives a job has not run it, and one that has
+/// sent the answer owes nothing; neither has a job in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Point {
-    /// In its function.
+    /// Its function was running.
     Running,
-    /// Its function has returned, and its answer may be out, in part or in whole, or not yet.
+    /// Its function had returned; the answer may have been sent completely, partly or not at all.
     Answering,
 }
 
@@ -117,22 +118,22 @@ pub(crate) enum JobDisposition {
     Requeued,
     /// It fails: its caller gets the reason.
     Failed,
-    /// It should fail, but half a packet is on the wire: its server gives it to another worker, which fails it.
+    /// It should fail, but half a packet is on the wire: it is requeued, and the next worker fails it.
     Unanswerable,
-    /// Its answer was being sent: a whole one arrives, else its server gives it to another worker.
+    /// Its answer was being sent: if the answer is complete, it arrives, otherwise the job is requeued.
     Unclear,
 }
 
 impl JobDisposition {
-    /// Whether nobody runs the job again. Also where the manager answers its caller at once: the connection may be
-    /// gone, and then the server gives the job to another worker all the same.
+    /// Whether the job goes on the deny list. That includes jobs that the manager fails at once, because the connection
+    /// may be gone, and then the server requeues the job anyway.
     pub(crate) fn denies(self) -> bool {
         matches!(self, Self::Failed | Self::Unanswerable)
     }
 }
 
-/// Decides about a job that cost a worker at this point, for the `deaths`th time. `half_sent`: one of its packets may
-/// be half on the wire. A whole answer counts, whatever is sent after it.
+/// Decides about a job that has killed its `deaths`th worker at this point. `half_sent`: half of one of its packets may
+/// be on the wire. A complete answer counts, whatever is sent after it.
 pub(crate) fn disposition(
     policy: LostJobPolicy,
     deaths: u32,

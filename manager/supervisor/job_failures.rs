@@ -1,8 +1,7 @@
-//! How the jobs of a function end, and what is reported about those that fail. Pure.
+//! Counts how the jobs of a function end, and decides what to report about failures. Pure.
 //!
-//! A function whose jobs fail is watched from its first failure until jobs end with results again: its counters are
-//! read every [`STEP`], and no longer once nothing runs. The log gets a line when failures begin, change or end, and
-//! few of them.
+//! A function whose jobs fail is watched from its first failure until jobs complete again: its counters are read every
+//! [`STEP`], and not while it is idle. The log gets a line when failures begin, change or end, at a limited rate.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,11 +11,11 @@ use crate::plugins::name::FunctionName;
 
 /// Between two readings of the counters of a function that fails.
 pub(crate) const STEP: Duration = Duration::from_secs(10);
-/// Over how long the rate of failures is taken.
+/// The window over which the failure rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Failures are over when none came for so long, and jobs ended with results.
+/// Failures are over when there was none for this long, and jobs completed.
 const QUIET: Duration = Duration::from_secs(60);
-/// Between two lines about one function: at first, doubled each time, and at last.
+/// The pause between two lines about one function: the first one, doubled each time, and the longest.
 const PAUSE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(3600)];
 
 /// Jobs of one function that have ended, by how. Each run counts once.
@@ -43,7 +42,8 @@ impl JobTotals {
         self.failed.saturating_add(self.crashed).saturating_add(self.timed_out)
     }
 
-    /// What came since `earlier`. A worker whose scoreboard was overwritten is counted no longer, so a count may shrink.
+    /// The difference to `earlier`. A worker whose scoreboard was overwritten is no longer counted, so a count may
+    /// shrink.
     fn since(&self, earlier: &Self) -> Self {
         Self {
             completed: self.completed.saturating_sub(earlier.completed),
@@ -54,7 +54,7 @@ impl JobTotals {
     }
 }
 
-/// How a job came to have no result.
+/// Why a job has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
     Failed,
@@ -85,7 +85,7 @@ pub(crate) struct FailedJob {
     pub reason: String,
 }
 
-/// The counters of a function, and the last job that failed, where one did. Crashes and timeouts are not in it.
+/// The counters of a function, and its last failed job, if any. Crashes and timeouts are not included.
 #[derive(Debug, Clone)]
 pub(crate) struct FailureReading {
     pub function: FunctionName,
@@ -104,7 +104,7 @@ pub(crate) struct FailureRate {
 }
 
 impl FailureRate {
-    /// Whether at least half of the jobs have no result.
+    /// Whether at least half of the jobs had no result.
     pub(crate) fn is_high(&self) -> bool {
         self.failed > 0 && self.failed >= self.jobs.saturating_sub(self.failed)
     }
@@ -115,7 +115,7 @@ impl FailureRate {
 pub(crate) enum FailureNotice {
     /// Failures began, or they changed.
     Failing(FailureRate),
-    /// They are over: what there was of them.
+    /// Failures are over; a summary of them.
     Recovered(FailureRate),
 }
 
@@ -123,7 +123,7 @@ pub(crate) enum FailureNotice {
 #[derive(Debug, Default)]
 pub(crate) struct FailureHistory {
     state: FailureState,
-    /// Totals when they were read last: what had failed by then is no news.
+    /// The totals at the last reading: failures up to then were already reported.
     known: JobTotals,
     last_report: Option<ReportedFailures>,
 }
@@ -133,13 +133,13 @@ enum FailureState {
     /// No job fails.
     #[default]
     Quiet,
-    /// A job failed at this time, and the counters were not read yet.
+    /// A job failed at this time, but the counters were not read yet.
     Failed(Duration),
     /// Jobs fail.
     Failing(FailureWatch),
 }
 
-/// A function that fails, while it does.
+/// The state of a function whose jobs are failing.
 #[derive(Debug)]
 struct FailureWatch {
     since: Duration,
@@ -147,12 +147,12 @@ struct FailureWatch {
     base: JobTotals,
     /// The totals at the beginning of the window, and at steps since.
     samples: VecDeque<(Duration, JobTotals)>,
-    /// When the last failure was seen, and how many jobs had ended with results by then.
+    /// When the last failure was seen, and how many jobs had completed by then.
     failed_at: Duration,
     completed: u64,
     /// When the counters are read next; `None` while nothing runs.
     next: Option<Duration>,
-    /// Whether the log has a line of it.
+    /// Whether the log has a line about it.
     is_reported: bool,
 }
 
@@ -168,7 +168,7 @@ struct ReportedFailures {
 }
 
 impl FailureHistory {
-    /// A job of the function failed: its counters are to be read, unless that is done anyway.
+    /// A job of the function failed: schedules a reading of its counters, unless one is already scheduled.
     pub(crate) fn job_failed(&mut self, now: Duration) {
         match &mut self.state {
             FailureState::Quiet => self.state = FailureState::Failed(now),
@@ -177,7 +177,7 @@ impl FailureHistory {
         }
     }
 
-    /// A re-scan passes by: what has come to rest is looked at once more.
+    /// At a re-scan, an idle function is read once more.
     pub(crate) fn schedule_reading(&mut self, now: Duration) {
         if let FailureState::Failing(watch) = &mut self.state {
             watch.next = Some(watch.next.unwrap_or(now));
@@ -222,7 +222,7 @@ impl FailureHistory {
         Some(FailureNotice::Failing(rate))
     }
 
-    /// The rate of failures at present; none where no job fails.
+    /// The current failure rate; `None` if no job fails.
     pub(crate) fn rate(&self, totals: &JobTotals, now: Duration) -> Option<FailureRate> {
         let FailureState::Failing(watch) = &self.state else { return None };
         Some(watch.rate(totals, now)).filter(|rate| rate.failed > 0)
@@ -245,7 +245,7 @@ fn next_report(
     is_due.then_some(ReportedFailures { pause, ..new })
 }
 
-/// A reason without its numbers, which may be of one job.
+/// A reason without its numbers, which may differ from job to job.
 fn alike(reason: &str) -> String {
     reason.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("0")
 }

@@ -1,4 +1,4 @@
-//! The loop itself: one thread, one runtime, one place where anything happens.
+//! The manager's loop: one thread, one runtime, one place where everything happens.
 
 mod loop_input;
 mod owned_paths;
@@ -30,16 +30,17 @@ use requests::WaitingRequests;
 
 /// Requests of commands that wait for the loop.
 const REQUESTS: usize = 16;
-/// What children get of each turn, of the loop: so everything else is served soon, however much they have to say.
+/// The share of each loop iteration for reading children, so that everything else is handled soon, however much they
+/// send.
 const TURN: Duration = Duration::from_millis(10);
 
-/// What a manager is made of.
+/// The parts of a manager.
 pub(crate) struct ManagerSetup {
     /// Configuration, log, store, program.
     pub resources: EffectResources,
-    /// What the configuration's reader warned of.
+    /// Warnings from reading the configuration.
     pub warnings: Vec<String>,
-    /// The caller that started it.
+    /// The process that started it, which waits for the outcome.
     pub announce: StartReport,
     /// The service manager, if there is one to notify.
     pub service: ServiceManager,
@@ -47,35 +48,35 @@ pub(crate) struct ManagerSetup {
     pub instance: String,
     /// What it holds already.
     pub held: HeldPaths,
-    /// Where commands find it.
+    /// The socket on which commands reach it.
     pub control: PathBuf,
-    /// Whether a terminal's hang-up is a stop.
+    /// Whether SIGHUP from a terminal means stop.
     pub foreground: bool,
-    /// How many signals to stop kill the workers that are left, where that is not as usual.
+    /// How many stop signals kill the remaining workers, if not the default.
     pub signals_that_kill: Option<u32>,
     /// Reads the configuration again.
     pub reread: ConfigReader,
 }
 
-/// A manager at work.
+/// A running manager.
 pub(crate) struct Manager {
     core: Core,
     effects: Effects,
     announce: Option<StartReport>,
-    /// Warnings of the configuration, until the caller has them.
+    /// Warnings about the configuration, until the caller has received them.
     warnings: Vec<String>,
     service: ServiceManager,
     instance: String,
     foreground: bool,
-    /// When the core wants to be woken, as of the last time it was asked something. Not computed again at each turn: a
-    /// moment that has just passed would be taken for one that was dealt with.
+    /// When the core wants to be woken, as of its last input. It is not recomputed in each iteration: a time that has
+    /// just passed would then seem to be already handled.
     due: Option<Duration>,
     rescan: Option<Duration>,
     reloads: ReloadSchedule,
     places: OwnedPaths,
     /// Where changes of the worker directories come in.
     notices: Option<WatchEvents>,
-    /// When what is being written is looked at.
+    /// When files that are being written are checked.
     settle: Option<Duration>,
     waiting: WaitingRequests,
     end: Option<u8>,
@@ -178,7 +179,7 @@ impl Manager {
         self.rescan = (!interval.is_zero()).then(|| clock::now().saturating_add(interval));
     }
 
-    /// One turn. What is short and rare comes first; what children say takes a bounded time.
+    /// One iteration. Short and rare work comes first; reading children takes a bounded time.
     fn take(&mut self, news: LoopInput) {
         news.caught.into_iter().for_each(|caught| self.handle_signal(caught));
         if self.effects.is_reaping() {
@@ -205,7 +206,7 @@ impl Manager {
         self.poll();
     }
 
-    /// Whatever its time has come for.
+    /// Handles everything that is due.
     fn take_due(&mut self, now: Duration) {
         let is_due = |at: Option<Duration>| at.is_some_and(|at| now >= at);
         if is_due(self.service.watchdog_due()) {
@@ -229,7 +230,7 @@ impl Manager {
         }
     }
 
-    /// Passes the time, after everything was read from the workers whose deadlines are over.
+    /// Passes the time to the core, after reading everything from workers whose deadlines are over.
     fn check_deadlines(&mut self, now: Duration) {
         self.effects.tick(now);
         self.effects.catch_up_with(&self.core.workers_to_read(now));
@@ -249,7 +250,7 @@ impl Manager {
         }
     }
 
-    /// Takes in children that have ended, for a bounded time; the rest of them at the next turn.
+    /// Reaps exited children, for a bounded time; the rest follow in the next iteration.
     fn reap(&mut self) {
         let until = clock::now().saturating_add(TURN);
         while self.effects.reap() && clock::now() < until {
@@ -257,7 +258,7 @@ impl Manager {
         }
     }
 
-    /// Takes in what children say, for a bounded time: one after the other has its turn.
+    /// Reads from children, for a bounded time, in round-robin order.
     fn poll(&mut self) {
         let until = clock::now().saturating_add(TURN);
         self.effects.listen_again(clock::now());
@@ -271,7 +272,7 @@ impl Manager {
         }
     }
 
-    /// Passes what the effects have found meanwhile to the core, until there is nothing left.
+    /// Passes inputs that the effects have queued to the core, until none is left.
     fn drain_inputs(&mut self) {
         while let Some(input) = self.effects.next_input() {
             self.input(input);
@@ -357,7 +358,7 @@ impl Manager {
         }
     }
 
-    /// Returns what the log is, where it is no file that could be reopened.
+    /// Returns what the log is, if it is not a file that could be reopened.
     fn reopen_log(&mut self, by: &'static str) -> Option<String> {
         match self.effects.logger.reopen() {
             Reopened::Done => self.effects.report(&Event::LogReopened { by }),
@@ -367,7 +368,7 @@ impl Manager {
         None
     }
 
-    /// When the next turn is due although nothing happens; at once where the last one has left work over.
+    /// When the next iteration is due if nothing happens; at once if the last one left work.
     fn next_due(&self) -> Option<Duration> {
         if self.effects.has_work_left() {
             return Some(Duration::ZERO);

@@ -1,5 +1,5 @@
-//! Which versions of their function jobs have killed: a poison job does not count against the canary it kills. Pure, in
-//! memory: losing it costs a good version its rollout at worst.
+//! Remembers which versions each job has killed: a poison job does not count against the canary that it kills. Pure. If
+//! this state is lost, at worst a good version is rejected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::plugins::content_hash::ShortHash;
 
 /// What is known of a job is forgotten after this time without another death.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
-/// Jobs that are remembered. Beyond, those that are nearest to being forgotten are.
+/// How many jobs are remembered; beyond that, the one whose last death is longest ago is forgotten.
 const REMEMBERED: usize = 10_000;
 
 /// The versions, by their hashes, that jobs have killed.
 #[derive(Debug, Default)]
 pub(crate) struct PoisonJobs(BTreeMap<CountedJob, Victims>);
 
-/// What a job has killed.
+/// The versions that a job has killed.
 #[derive(Debug, Default)]
 struct Victims {
     versions: BTreeSet<ShortHash>,
@@ -55,7 +55,7 @@ impl PoisonJobs {
         oldest.map(|job| self.0.remove(&job));
     }
 
-    /// Another version than this one that the job has killed.
+    /// A version other than this one that the job has killed.
     pub(crate) fn other_version_killed(
         &self,
         job: &CountedJob,

@@ -1,19 +1,18 @@
-//! How many workers of one group to start, which to admit to work, and which to dismiss: compares actual with planned
-//! workers. Pure.
+//! Compares a group's workers with the plan: how many to start, which to activate, and which to drain. Pure.
 //!
-//! It does not know why: a crash, a changed plan, a new version, a worker's age and a reload all look alike here, as a
-//! worker that is missing or not fresh.
+//! The reason does not matter here: after a crash, a change of the plan, a new version, an expired lifetime or a
+//! reload, a worker is missing or not fresh.
 
 use super::worker_state::{ExitReason, WorkerState};
 
-/// Names a worker for as long as the manager runs.
+/// Identifies a worker for the lifetime of the manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WorkerId(pub u64);
 
 /// How many of the jobs that `max_runs_per_worker` allows a worker has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum JobAllowance {
-    /// Enough, or no limit.
+    /// Plenty, or no limit.
     #[default]
     Many,
     /// So few that its successor should be ready.
@@ -27,21 +26,21 @@ pub(crate) enum JobAllowance {
 pub(crate) struct GroupWorker {
     /// Which.
     pub id: WorkerId,
-    /// Where it is in its life.
+    /// Its state.
     pub state: WorkerState,
     /// Whether it is what would be started now: same functions, same versions, not too old.
     pub fresh: bool,
     /// How many jobs it has left.
     pub runs: JobAllowance,
-    /// Whether it stays beside those that the plan wants, since it serves what none of its group could now, and nothing
-    /// else does.
+    /// Whether it stays in addition to the planned workers, because it serves something that new workers of its group
+    /// could not, and nothing else does.
     pub kept: bool,
-    /// Whether it tries a new version, beside those that the plan wants. The rollout starts and dismisses it.
+    /// Whether it is a canary, in addition to the planned workers. The rollout starts and drains it.
     pub canary: bool,
 }
 
 impl GroupWorker {
-    /// One of [`SettledWorkers`] that is not fresh. Since when it serves decides nothing.
+    /// A settled worker (see [`SettledWorkers`]) that is not fresh. How long it has served does not matter.
     pub(crate) fn settled_and_stale(id: WorkerId, kept: bool) -> Self {
         let state = WorkerState::Serving { since: std::time::Duration::ZERO };
         Self { id, state, fresh: false, runs: JobAllowance::Many, kept, canary: false }
@@ -58,8 +57,8 @@ impl GroupWorker {
     }
 }
 
-/// Workers that are simply at work: fresh, with many jobs left, and no canaries. They are only counted, unless there are
-/// more than planned.
+/// Settled workers: they serve, are fresh, have plenty of jobs left, and are not canaries. They are only counted,
+/// unless there are more than planned.
 pub(crate) struct SettledWorkers<'a> {
     /// How many.
     pub count: u32,
@@ -67,13 +66,13 @@ pub(crate) struct SettledWorkers<'a> {
     pub ids: &'a dyn Fn() -> Vec<WorkerId>,
 }
 
-/// What the group should be.
+/// The plan for the group.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GroupTarget {
     /// Workers.
     pub count: u32,
-    /// Workers that take jobs above that, while old ones are replaced. 0: one is missing meanwhile instead, since two
-    /// must never take jobs at once where one is planned.
+    /// How many additional workers may take jobs during a replacement (`rollout_surge`). If 0, one is missing instead,
+    /// since two must never take jobs at once if only one is planned.
     pub surge: u32,
     /// Starts that are possible now.
     pub room: u32,
@@ -84,29 +83,29 @@ pub(crate) struct GroupTarget {
 pub(crate) struct GroupDecision {
     /// Workers to start.
     pub start: u32,
-    /// Ready workers to admit to work.
+    /// Ready workers to activate.
     pub admit: Vec<WorkerId>,
-    /// Workers to dismiss.
+    /// Workers to drain.
     pub dismiss: Vec<(WorkerId, ExitReason)>,
 }
 
-/// The workers by what becomes of them.
+/// The workers, classified.
 struct SortedWorkers<'a> {
-    /// Fresh, on their way, not at work yet.
+    /// Fresh, starting, not serving yet.
     successors: Vec<&'a GroupWorker>,
     /// Fresh and at work.
     current: Vec<&'a GroupWorker>,
-    /// The same, with few jobs left: a successor is to be ready when the last one is over.
+    /// The same, with few jobs left: a replacement must be ready when the last one is over.
     nearly_exhausted: Vec<&'a GroupWorker>,
     /// At work, and to be replaced.
     stale: Vec<&'a GroupWorker>,
     /// Without a job left.
     exhausted: Vec<&'a GroupWorker>,
-    /// Unneeded: old, and not even at work.
+    /// Unneeded: not fresh, and not serving yet.
     unneeded: Vec<&'a GroupWorker>,
     /// Canaries with jobs left.
     canaries: Vec<&'a GroupWorker>,
-    /// At work beside the others.
+    /// Serving in addition to the plan.
     kept: u32,
     /// Draining, and perhaps still in a job.
     draining: u32,
@@ -149,7 +148,7 @@ fn sorted<'a>(workers: &'a [GroupWorker], settled: &'a SettledWorkers<'a>) -> So
     }
 }
 
-/// Compares. `workers` are all but the settled ones.
+/// Compares the group with its plan. `workers` are all but the settled ones.
 pub(crate) fn decide(workers: &[GroupWorker], settled: &SettledWorkers<'_>, want: GroupTarget) -> GroupDecision {
     let sorted = sorted(workers, settled);
     let slots = slots(&sorted, want);
@@ -161,7 +160,7 @@ pub(crate) fn decide(workers: &[GroupWorker], settled: &SettledWorkers<'_>, want
     }
 }
 
-/// Slots of the plan that canaries take from the others: none where the group may have a surplus worker.
+/// Slots of the plan that canaries occupy: none if the group may have a surge worker.
 fn slots(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
     let seated = |m: &&&GroupWorker| matches!(m.state, WorkerState::Ready) || m.state.is_admitted();
     if want.surge > 0 { 0 } else { sorted.canaries.iter().filter(seated).count() as u32 }
@@ -180,9 +179,9 @@ fn starts(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
     wished.min(want.room)
 }
 
-/// A ready worker is admitted where there is a slot: one that the plan has free, or one that an old worker is about to
-/// leave. Not those that wait for the last job of another. A canary first; it needs no slot where a surplus worker is
-/// allowed.
+/// A ready worker is activated if there is a slot for it: a free slot of the plan, or one that an old worker is about
+/// to leave, but not one that is reserved until another worker's last job is over. Canaries come first; they need no
+/// slot if a surge worker is allowed.
 fn admits(sorted: &SortedWorkers<'_>, want: GroupTarget) -> Vec<WorkerId> {
     let admitted = |workers: &[&GroupWorker]| workers.iter().filter(|m| m.state.is_admitted()).count() as u32;
     let stale = sorted.stale.len() as u32;
@@ -244,7 +243,7 @@ fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<
     dismiss
 }
 
-/// A life without its times, for tables.
+/// A state without its times, for test tables.
 #[cfg(test)]
 pub(super) fn at(message: &str) -> WorkerState {
     let when = std::time::Duration::from_secs(1);

@@ -1,7 +1,7 @@
-//! The end of the manager's copy of a job-server connection: SHUT_WR, read to the end, close.
+//! Closes the manager's copy of a job-server connection: SHUT_WR, read to EOF, close.
 //!
-//! gearmand gives the job of a dead worker to another at once, also where a plugin's child still holds the socket; and
-//! a result that the worker had written in full still arrives, which a bare close would destroy.
+//! This makes gearmand requeue a dead worker's job at once, even if a plugin's child still holds the socket. A result
+//! that the worker had written completely still arrives; a plain close would lose it.
 
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -23,7 +23,7 @@ impl Requeues {
     pub(crate) fn end(&mut self, copy: OwnedFd, last: Vec<u8>) {
         while self.0.try_join_next().is_some() {}
         let socket = std::net::TcpStream::from(copy);
-        // An error means that the connection is gone already, which is what is wanted.
+        // An error means that the connection is already gone, which is the goal.
         let ends = if last.is_empty() { socket.shutdown(Shutdown::Write) } else { Ok(()) };
         if ends.is_ok() && socket.set_nonblocking(true).is_ok() {
             self.0.spawn(async move {
@@ -32,7 +32,7 @@ impl Requeues {
         }
     }
 
-    /// Waits for those under way.
+    /// Waits for copies that are still being closed.
     pub(crate) async fn finish(mut self) {
         while self.0.join_next().await.is_some() {}
     }

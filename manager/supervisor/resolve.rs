@@ -1,4 +1,4 @@
-//! Looking a job server's name up, in a child: `getaddrinfo` may block for any time.
+//! Resolves a job server's name in a child process, because `getaddrinfo` may block for any length of time.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::worker::messages;
 /// The hidden argument that makes the program look a name up.
 pub(crate) const ROLE: &str = "--gm-native-resolve";
 
-/// How long the order may take to come, and the answer to be read.
+/// Time limit for the request to arrive, and for the answer to be read.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a look-up found: addresses, or a sentence.
 pub(crate) type ResolveResult = Result<Vec<SocketAddr>, String>;
 
-/// The child: reads a host and a port, answers, ends.
+/// The child: reads a host and a port, answers, and exits.
 pub(crate) fn main() -> ! {
     let Some(channel) = inherited(CHANNEL_FD).map(Channel::from_fd) else {
         eprintln!("gm-native: {ROLE} is how the manager looks names up; it does nothing by hand");

@@ -1,4 +1,4 @@
-//! Which version a rollback leads to, and why it may not. Pure.
+//! Decides which version a rollback goes to, or why it is refused. Pure.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub(crate) struct StoredForRollback {
     pub rejected: Option<String>,
 }
 
-/// What is known of the function.
+/// What is known about the function.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RollbackChoice {
     /// What is in the store, the newest first.
@@ -38,14 +38,14 @@ pub(crate) struct RollbackChoice {
     pub current: Option<ShortHash>,
     /// Whether that is pinned.
     pub pinned: bool,
-    /// What the function's file holds, unless that is served, refused or called off already.
+    /// The version in the function's file, unless it is already served, refused or cancelled.
     pub untried: Option<UntriedFile>,
     /// The version of a rollback that is not complete yet.
     pub under_way: Option<ShortHash>,
 }
 
-/// A file in worker_dir that is neither served nor refused for good: it waits for its check or for a canary, or is at one
-/// of them.
+/// A file in worker_dir that is neither served nor permanently refused: it is being checked, has a canary, or waits for
+/// one of these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct UntriedFile {
     /// Where it is.
@@ -61,10 +61,10 @@ pub(crate) struct RollbackTarget {
     pub hash: ShortHash,
     /// Why it was rejected, if it was.
     pub rejected: Option<String>,
-    /// The newer file that is not tried because of this.
+    /// The newer file that the rollback cancels.
     pub called_off: Option<UntriedFile>,
-    /// A rollback to this version is under way already, and no other is begun: two people who roll back at the same time
-    /// mean the same.
+    /// A rollback to this version is already under way, and no other is begun: two people who roll back at the same
+    /// time mean the same version.
     pub joins: bool,
 }
 
@@ -96,7 +96,7 @@ impl fmt::Display for StoredVersions {
 }
 
 impl RollbackChoice {
-    /// Chooses the version.
+    /// Chooses the version to roll back to.
     pub(crate) fn target(&self, request: RollbackRequest<'_>) -> Result<RollbackTarget, RollbackRefusal> {
         let RollbackRequest { function, hash, force } = request;
         let function = function.clone();
@@ -144,8 +144,8 @@ impl RollbackChoice {
         self.stored.iter().find(|stored| stored.hash == version)
     }
 
-    /// What was served before: while a newer file is untried, what is still served; else the one before that. Rejected
-    /// versions are passed over.
+    /// The default version: while a newer file is untried, the one still in service, otherwise the one served before
+    /// it. Rejected versions are skipped.
     fn earlier(&self) -> Option<&StoredForRollback> {
         let current = self.stored.iter().find(|version| self.is_current(version.hash));
         if let Some(current) = current.filter(|_| self.untried.is_some()) {

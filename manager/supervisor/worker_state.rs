@@ -1,12 +1,12 @@
-//! A worker's life cycle as the manager sees it: a pure table of state and trigger.
+//! A worker's life cycle as the manager sees it: a pure transition table.
 //!
 //! ```text
 //! Starting -> Loaded -> Ready -> Activating -> Serving -> Draining -> (gone)
 //!     \__________\________\________\________\__________\-> Killed -> (gone)
 //! ```
 //!
-//! Every worker ends in the same way: on the command to drain it finishes its job and closes its connections; if it has
-//! a deadline, from a stop, it is killed then. It is gone only when the process was reaped.
+//! Every worker ends in the same way: on the command to drain, it finishes its job and closes its connections. If the
+//! drain has a deadline, the worker is killed then. It is gone only when the process was reaped.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use serde::Serialize;
 
 use crate::control::WorkerCondition;
 
-/// Why a worker is to end.
+/// Why a worker ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ExitReason {
     /// The manager stops.
     Stop,
-    /// A newer one replaces it.
+    /// A newer worker replaces it.
     Replaced,
     /// There are more workers than planned.
     Surplus,
@@ -41,7 +41,7 @@ pub(crate) enum ExitReason {
 pub(crate) enum WorkerState {
     /// Loading its libraries and making their objects, until the deadline.
     Starting {
-        /// When it counts as hanging.
+        /// When it counts as hung.
         deadline: Duration,
     },
     /// Loaded; no job server has answered yet. That is not the library's fault, so there is no deadline.
@@ -51,7 +51,7 @@ pub(crate) enum WorkerState {
     },
     /// A job server has answered; it takes jobs once there is a slot for it.
     Ready,
-    /// It got the command to activate.
+    /// It was sent the command to activate.
     Activating,
     /// Taking jobs.
     Serving {
@@ -62,7 +62,7 @@ pub(crate) enum WorkerState {
     Draining {
         /// Why.
         reason: ExitReason,
-        /// When it is killed. `None`: never, since only a stop ends a job.
+        /// When it is killed. `None`: never; only a stop or a job's timeout sets a deadline.
         deadline: Option<Duration>,
     },
     /// Killed, not reaped yet.
@@ -75,13 +75,13 @@ pub(crate) enum WorkerState {
 /// What happens to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// Its start has reached the next step, and has until the deadline for it.
+    /// Its start has reached the next step, which has this deadline.
     Advances(Duration),
     /// It reports that its libraries are loaded.
     Loaded,
     /// It reports that a job server has answered.
     Ready,
-    /// There is a slot for it: it is admitted.
+    /// There is a slot for it: it is activated.
     Admit,
     /// It reports that its functions are registered.
     Serving,
@@ -89,14 +89,14 @@ pub(crate) enum Trigger {
     StopsTaking,
     /// It reports that a library cannot be loaded or used; it exits by itself.
     CannotServe,
-    /// It has to drain, for this reason; killed at the deadline, if there is one.
+    /// It must drain, for this reason; it is killed at the deadline, if there is one.
     Dismiss(ExitReason, Option<Duration>),
-    /// Its job is past its timeout: it has until the deadline to end it.
+    /// Its job is past its timeout and has until this deadline to end.
     Overdue(Duration),
-    /// The job that was past its timeout has ended after all: the worker drains for this reason, and is killed at the
-    /// deadline, if there is one.
+    /// The overdue job has ended after all: the worker drains for this reason, and is killed at the deadline, if there
+    /// is one.
     Relieved(ExitReason, Option<Duration>),
-    /// The job that was past its timeout is past its grace, too.
+    /// The overdue job is past its grace period, too.
     Expired,
     /// Time has passed.
     Tick,
@@ -111,14 +111,14 @@ pub(crate) enum Effect {
     Activate,
     /// Send the command to drain.
     Drain,
-    /// The same, and SIGTERM to whatever it runs.
+    /// The same, and send SIGTERM to it and to the processes it has started.
     Terminate,
     /// Kill it.
     Kill(ExitReason),
 }
 
 impl WorkerState {
-    /// The table: the next state for each trigger, and what to do.
+    /// The transition table: the next state and the effect for each state and trigger.
     #[must_use]
     pub(crate) fn step(self, trigger: Trigger, now: Duration) -> (Self, Effect) {
         use Trigger as H;
@@ -175,7 +175,7 @@ impl WorkerState {
         }
     }
 
-    /// When time alone changes something.
+    /// When the passing of time alone triggers a transition.
     pub(crate) fn deadline(self) -> Option<Duration> {
         match self {
             Self::Draining { reason: ExitReason::JobTimeout, .. } => None,

@@ -199,7 +199,7 @@ fn with_path(place: &Path, error: &io::Error) -> io::Error {
 ///
 /// # Errors
 ///
-/// The system's.
+/// The system's error.
 pub(crate) fn stat_entry(dir: &OwnedFd, name: &OsStr) -> io::Result<FileStat> {
     Ok(fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }

@@ -143,7 +143,7 @@ impl FileLocation {
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error.
     pub(crate) fn remove(&self) -> io::Result<()> {
         Ok(unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
     }

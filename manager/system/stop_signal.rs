@@ -98,7 +98,7 @@ impl StopSignal {
     /// arranged. Call it after any change of uid, which would undo it.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub(crate) fn outlives(&self, manager: i32, grace: Duration) -> io::Result<()> {
         GRACE_MS.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Relaxed);
         handlers::set(orphan_signal(), on_signal, 0)?;

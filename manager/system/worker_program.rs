@@ -1,7 +1,7 @@
 //! The worker program: a second, smaller binary of the same build, which lies beside this one.
 //!
 //! When a program starts, relocation makes the pages private that hold its tables of pointers, and most of ours are of
-//! the command line, which a worker never uses. The smaller program saves each worker 80 KiB (docs/performance.md).
+//! the command line, which a worker never uses. The smaller program saves each worker about 80 KiB.
 //!
 //! Both carry a number for what they were built from (`build.rs`), in a section of its own: manager and workers speak
 //! without versions, so they must not be of two builds.
@@ -105,7 +105,7 @@ fn writers(meta: &std::fs::Metadata) -> Writers {
     Writers { owner: meta.uid(), group: meta.gid(), mode: meta.mode() & 0o022 }
 }
 
-/// Whether nobody may write to the file who may not write to ours, but root.
+/// Whether, apart from root, only those who may write to our own program may write to the file.
 fn is_as_safe(file: Writers, ours: Writers) -> bool {
     let owner = file.owner == 0 || file.owner == ours.owner;
     let group = file.mode & 0o020 == 0 || (ours.mode & 0o020 != 0 && file.group == ours.group);

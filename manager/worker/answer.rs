@@ -1,7 +1,8 @@
-//! A job's answer: sent with the request for the next job, and kept where its server does not take it at once.
+//! Sends a job's answer (its result or failure) together with the request for the next job, and keeps what the server
+//! does not read at once.
 //!
-//! Nothing waits here. What the socket has no room for becomes pending output of that connection ([`super::pending`]),
-//! and the worker serves its other servers.
+//! Nothing blocks here. What does not fit into the socket buffer becomes pending output of that connection
+//! ([`super::pending`]), and the worker turns to its other servers.
 
 use std::time::Duration;
 
@@ -24,29 +25,30 @@ use crate::worker::serve::Worker;
 use crate::worker::session::{ServerSession, describe};
 use crate::worker::{CANNOT_SERVE, trace};
 
-/// A job, or an answer, that takes longer than this makes silence of the servers prove nothing.
+/// If a job, or sending its answer, took longer than this, the worker read nothing meanwhile, so a server's silence
+/// proves nothing.
 const LONG: Duration = Duration::from_millis(100);
 /// After a job longer than this, commands are read before the next one is asked for; after shorter ones now and then.
 const SHORT: Duration = Duration::from_millis(1);
-/// A result beyond this size may take long to send, and commands may come meanwhile: the next job is asked for after
-/// it.
+/// Sending a result larger than this may take long, and commands may arrive meanwhile, so the next job is requested
+/// only afterwards.
 const LARGE: usize = 1 << 20;
 
-/// How far the answer to the last job is.
+/// How far the worker has got with the answer to the last job.
 #[derive(Debug, Default)]
 pub(super) struct Answering {
     /// The last job that began.
     pub(super) last_job: Option<LastJob>,
-    /// Its function has returned, and its answer is not even made.
+    /// Its function has returned, but its answer is not encoded yet.
     is_answering: bool,
     pub(super) failure_reports: FailureReports,
-    /// Kept from job to job.
+    /// Reused for each job, to avoid allocations.
     head: Vec<u8>,
-    /// The same: what asks for the next jobs.
+    /// Likewise: the GRABs for the next jobs.
     asks: Vec<u8>,
 }
 
-/// Bytes that a job's answer has: a result, or a failure with its text. Sending them takes time, too.
+/// Size of a job's answer: a result, or a failure with its text. Sending it takes time, too.
 fn size(outcome: &PluginOutcome) -> u64 {
     let bytes = outcome
         .as_ref()
@@ -55,7 +57,7 @@ fn size(outcome: &PluginOutcome) -> u64 {
 }
 
 impl Worker {
-    /// Sends what a job came to and, in the same write, asks for the next ones. Returns when it began to.
+    /// Sends a job's answer and, in the same write, asks for the next jobs. Returns the time when sending began.
     pub(super) fn answer(&mut self, server: usize, finished: FinishedJob) -> Duration {
         let FinishedJob { outcome, mut end, left_scoreboard_alone } = finished;
         let began = end.function != usize::MAX;
@@ -128,14 +130,15 @@ impl Worker {
         now
     }
 
-    /// The job never began. The worker sends no answer, so the server gives the job to a worker that has an object.
+    /// The job was not begun, since there is no object. The worker sends no answer, so the server gives the job to
+    /// another worker.
     fn replace_after_failed_new(&mut self, server: usize, why: &str) {
         self.manager_link.log(1, None, &format!("{why}; the worker ends, its job goes to another"));
         if !self.sessions.iter().any(ServerSession::is_answering) {
             self.runner.scoreboard.activity(WorkerActivity::Idle);
             exit::now(CANNOT_SERVE);
         }
-        // Jobs of other servers are done, and their answers under way.
+        // Jobs of other servers are done, and their answers are being sent.
         let now = clock::now();
         self.answering.is_answering = false;
         self.disconnect(server, now);
@@ -174,7 +177,8 @@ impl Worker {
         self.check(server, sent.map(drop));
     }
 
-    /// No pending answer could be sent during the job that has just ended. Those that proceed now get their turn.
+    /// No pending answer could be sent during the job that has just ended. Those that make progress now get a full
+    /// turn.
     fn resume_answers(&mut self) {
         for server in 0..self.sessions.len() {
             if !self.sessions[server].is_answering() || self.flush(server) == 0 {
@@ -186,7 +190,7 @@ impl Worker {
         }
     }
 
-    /// Sends what waits for room in a connection, as far as there is some. Returns how many bytes that were.
+    /// Sends as much of a connection's pending output as fits. Returns the number of bytes sent.
     pub(super) fn flush(&mut self, server: usize) -> usize {
         let Some(connection) = self.sessions[server].connection() else { return 0 };
         let mut sender = connection.sender();
@@ -211,7 +215,8 @@ impl Worker {
         sent
     }
 
-    /// The socket has taken an answer that was sent from `since` on: what the server owes may take as long again.
+    /// The socket has taken an answer, whose sending began at `since`: the server may take as long again to answer what
+    /// it owes.
     fn answer_is_out(&mut self, server: usize, since: Duration, now: Duration) {
         let Some(connection) = self.sessions[server].connection() else { return };
         connection.answer = None;
@@ -227,7 +232,7 @@ impl Worker {
         self.runner.scoreboard.activity(self.resting());
     }
 
-    /// The system has taken an answer, of the last job perhaps.
+    /// The kernel has taken a whole answer, perhaps that of the last job.
     fn is_sent(&mut self, server: usize, now: Duration) {
         let number = self.sessions[server].connection_ref().map(|connection| connection.number);
         if let Some(job) = self.answering.last_job.as_mut().filter(|job| Some(job.connection) == number) {

@@ -1,7 +1,8 @@
 //! A connection that the plugin has broken: closed, replaced by something else, or shut down.
 //!
-//! A worker that can no longer answer a job ends as if the job had crashed it. So its death is counted, and the
-//! manager, which has a copy of the connection, may answer instead. A worker that went on would be given the job again.
+//! A worker that can no longer answer a job exits as if the job had crashed it. So the death is counted, and the
+//! manager, which has a copy of the connection, can answer instead. If the worker continued, it would be given the job
+//! again.
 
 use std::time::Duration;
 
@@ -13,29 +14,30 @@ use crate::worker::CONNECTION_BROKEN;
 /// The last job that was run. Its handle stays on the scoreboard until the next one begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LastJob {
-    /// The worker's number of it.
+    /// The worker's number for it.
     pub number: u64,
     /// Number of the connection it came over.
     pub connection: u32,
     /// How long its function ran.
     pub ran: Duration,
-    /// When the system had taken its whole answer.
+    /// When the kernel had taken its whole answer.
     pub sent: Option<Duration>,
 }
 
-/// Whose doing it is that a connection is broken.
+/// Which job broke a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Suspect {
-    /// No job's that the server may still lack the answer to.
+    /// None: the server has the answers to all jobs that could have.
     NoJob,
-    /// The last job's.
+    /// The last job.
     LastJob,
-    /// One of the last jobs', of which there are so many.
+    /// One of this many last jobs.
     OneOf(u32),
 }
 
-/// `unconfirmed`: jobs of the connection that ran since anything was received from its server. `last_is_confirmed`:
-/// whether anything was received since the system took the last job's answer; none if that job is another connection's.
+/// `unconfirmed`: how many jobs of the connection ran since anything was last received from its server.
+/// `last_is_confirmed`: whether anything was received since the kernel took the last job's answer; `None` if that job
+/// came over another connection.
 fn suspect(unconfirmed: u32, last_is_confirmed: Option<bool>) -> Suspect {
     match (unconfirmed, last_is_confirmed) {
         (2.., _) => Suspect::OneOf(unconfirmed),
@@ -45,7 +47,7 @@ fn suspect(unconfirmed: u32, last_is_confirmed: Option<bool>) -> Suspect {
 }
 
 impl Worker {
-    /// Ends the process where a connection is lost by the doing of a job, if its server may not have the answer.
+    /// Exits the process if a job has broken the connection and its server may not have the answer.
     pub(super) fn exit_if_broken_by_plugin(&mut self, server: usize) {
         let session = &self.sessions[server];
         let Some(connection) = session.connection_ref() else { return };
@@ -57,7 +59,7 @@ impl Worker {
         }
         let text = match suspect {
             Suspect::OneOf(jobs) => {
-                // Another job must not be blamed, so the worker ends as if it had none.
+                // The running job must not be blamed for another, so the worker exits as if it were idle.
                 self.runner.scoreboard.activity(WorkerActivity::Idle);
                 format!(
                     "in one of the last {jobs} jobs, the library closed, replaced or shut down the worker's connection to \

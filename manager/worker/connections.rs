@@ -41,15 +41,15 @@ impl Worker {
         self.startup.readiness.begins(now);
     }
 
-    /// Loses the connection where sending or receiving failed.
+    /// Drops the connection after sending or receiving failed.
     pub(super) fn check(&mut self, server: usize, result: io::Result<()>) {
         if let Err(error) = result {
             self.lose(server, &describe(&error));
         }
     }
 
-    /// A server accepted the connection and does not answer the greeting. Reported to the manager each time: only it
-    /// knows whether other servers are served meanwhile.
+    /// A server accepted the connection but does not answer the greeting. Reported to the manager each time, because
+    /// only the manager knows whether the server answers other workers.
     pub(super) fn report_unresponsive(&mut self, server: usize, reason: &str) {
         self.manager_link.send(&WorkerMessage::ServerUnresponsive { server });
         self.lose(server, reason);
@@ -57,7 +57,7 @@ impl Worker {
 
     /// Closes a connection, and reports it to the manager once until the server is up again.
     pub(super) fn lose(&mut self, server: usize, reason: &str) {
-        // It may be a job's doing that ended it. Only of one that is alone in hand this can be told.
+        // A job may have closed it, but that can be told only if it was the only job in hand.
         self.prefetch.start_over();
         self.disconnect(server, clock::now());
         self.report_down(server, reason.to_owned());

@@ -1,5 +1,5 @@
-//! What a worker records of jobs that fail: the reason of each function's last failure, on the scoreboard, and now and
-//! then a message, so that the manager looks there. A job that ends with a result costs nothing here.
+//! What a worker records about failed jobs: the reason of each function's last failure, on the scoreboard, and now and
+//! then a message, so that the manager reads it. A job that succeeds costs nothing here.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::worker::messages::WorkerMessage;
 use crate::worker::plugin::{PluginOutcome, explain};
 use crate::worker::serve::Worker;
 
-/// Between two messages about one function. The manager keeps counting for longer than that.
+/// The interval between two messages about one function. After a message, the manager watches the counters for longer
+/// than that.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// When failures of each function were reported last, by its place in the configuration.
@@ -32,7 +33,7 @@ impl FailureReports {
 }
 
 impl Worker {
-    /// Writes down why a job failed, where it did.
+    /// Records why a job failed, if it did.
     pub(super) fn record_failure(&self, end: &JobEnd, outcome: &PluginOutcome, now: Duration) {
         let Err(fail) = outcome else { return };
         let reason = cut(&explain(fail), FAILURE_TEXT);
@@ -41,8 +42,8 @@ impl Worker {
             .failed(end.function, &LastFailure { at: now, handle: self.runner.last.handle.clone(), reason });
     }
 
-    /// Has the manager read a failure that was counted, unless that was done recently. Never waits: where the manager
-    /// does not read, the next failure is reported.
+    /// Asks the manager to read a counted failure, unless it was asked recently. Never blocks: if the manager does not
+    /// read, the next failure is reported instead.
     pub(super) fn report_failure(&mut self, end: &JobEnd, now: Duration) {
         if end.succeeded
             || end.function >= self.runner.functions.len()

@@ -1,5 +1,5 @@
-//! Which server is asked for the next job. While the worker may hold one job, one GRAB is out over all servers, and each
-//! has its turn; a wider window is divided among them.
+//! Decides which server to ask for the next job. If the worker may hold only one job, one GRAB is outstanding over all
+//! servers, which take turns; a larger window is divided among them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::worker::server_connection::ServerConnection;
 use crate::worker::session::ServerSession;
 use crate::worker::trace;
 
-/// A job server is asked again and again for this long, then the next one has its turn.
+/// How long one job server keeps its turn before the next one is asked.
 const TURN: Duration = Duration::from_millis(10);
 
 /// Whose turn it is.
@@ -19,11 +19,11 @@ const TURN: Duration = Duration::from_millis(10);
 pub(super) struct GrabTurns {
     /// The server that was asked last.
     server: usize,
-    /// Since when it has its turn.
+    /// When its turn began.
     since: Duration,
-    /// No server was asked for a job although one could be.
+    /// Whether the last call asked no server at all.
     pub(super) asks_nobody: bool,
-    /// Until when, where that is because answers wait for room.
+    /// If that is because of pending answers: until when.
     pub(super) held_until: Option<Duration>,
 }
 
@@ -72,7 +72,7 @@ impl Worker {
                 continue;
             }
             match self.refill(server, window, share) {
-                // The others have all of the window. It is asked when one of their jobs has ended.
+                // The other servers use the whole window. This one is asked when one of their jobs has ended.
                 0 => self.grabs.asks_nobody = true,
                 count => self.send_grabs(server, count, now),
             }
@@ -110,7 +110,7 @@ impl Worker {
         self.check(server, sent);
     }
 
-    /// How many more jobs the server that gave one is asked for together with its result.
+    /// How many jobs to ask for together with a result, of the server that assigned the job.
     pub(super) fn grabs_with_result(&mut self, server: usize, now: Duration) -> u32 {
         let over = self.exit_conditions.is_broken || self.exit_conditions.job_limit.is_reached(self.runner.last.number);
         if !self.startup.registration.is_over() || over || self.draining.is_some() || self.manager_link.was_stopping() {
@@ -128,7 +128,7 @@ impl Worker {
         }
     }
 
-    /// Whether the server that gave a job is asked for the next one too.
+    /// Whether to ask the server that assigned the last job for the next one, too.
     fn keeps_its_turn(&mut self, server: usize, now: Duration) -> bool {
         let others =
             || self.sessions.iter().enumerate().filter(|(other, _)| *other != server).map(|(_, session)| session);

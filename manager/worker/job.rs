@@ -1,4 +1,4 @@
-//! One job: run, and put into the packets that answer it.
+//! Runs one job, and encodes the packets that answer it.
 
 use gm_plugin_api::abi::{RString, RVec, RawFail};
 
@@ -12,11 +12,11 @@ use crate::worker::plugin::{LoadedFunction, PluginOutcome, explain};
 
 /// A job that ran, or could not be run.
 pub(crate) struct FinishedJob {
-    /// What it came to.
+    /// Its outcome.
     pub outcome: PluginOutcome,
-    /// For the scoreboard, with the result's length still to be set.
+    /// How the job ended, for the scoreboard; the result's length is set later.
     pub end: JobEnd,
-    /// Whether it has left the scoreboard alone.
+    /// Whether the scoreboard is intact, not overwritten by the job.
     pub left_scoreboard_alone: bool,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Assignment<'a> {
     pub connection: u32,
 }
 
-/// Runs a job. What happens meanwhile can be read on the scoreboard.
+/// Runs a job, whose progress the scoreboard shows.
 pub(crate) fn run(
     assignment: &Assignment<'_>,
     functions: &mut [LoadedFunction],
@@ -66,7 +66,7 @@ fn refuse(job: &AssignedJob<'_>) -> FinishedJob {
     refused(format!("this worker does not serve the function {name}"))
 }
 
-/// What log lines call a job that is not run.
+/// How log lines name a job that is not run.
 pub(crate) fn name(job: &AssignedJob<'_>) -> JobName {
     job_name(&String::from_utf8_lossy(job.function), job.handle)
 }
@@ -118,15 +118,15 @@ fn room(max_packet: u64, overhead: usize) -> usize {
     most.saturating_sub(overhead)
 }
 
-/// Puts the packets that answer a job into `head`, but for a result's bytes, which come behind. Of an outcome that is
-/// [`within`] the bounds.
+/// Writes the packets that answer a job into `head`, except for the bytes of a result, which are sent after it. The
+/// outcome must be [`within`] the bounds.
 ///
-/// A failure is a warning with the reason, cut where no packet may carry it, then the failure ([`encode::failure`]). An
-/// exception goes out only where the plugin asks for one, and a WORK_FAIL after it for servers on which an exception
-/// does not end a job.
+/// A failure is a warning with the reason, truncated to fit into a packet, then the failure ([`encode::failure`]). An
+/// exception is sent only if the plugin asks for one, followed by a WORK_FAIL for servers on which an exception does
+/// not end a job.
 ///
 /// # Errors
-/// A handle no packet can carry; a server cannot send one.
+/// The handle does not fit into a packet; no server can have sent it.
 pub(crate) fn answer(
     outcome: &PluginOutcome,
     handle: &[u8],
@@ -141,7 +141,7 @@ pub(crate) fn answer(
             encode::work_fail(head, handle)
         }
         Err(fail) => {
-            // Its NUL, and the newline.
+            // The NUL after the handle, and the newline.
             let text = cut(&explain(fail), room(max_packet, handle.len() + 2));
             encode::failure(head, handle, &text)
         }

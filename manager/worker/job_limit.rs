@@ -1,12 +1,12 @@
-//! `max_runs_per_worker`: how many jobs a worker may still run, and when its manager has to know. Pure.
+//! `max_runs_per_worker`: how many jobs a worker may still run, and when to tell the manager. Pure.
 
 use std::time::Duration;
 
 use crate::worker::messages::WorkerMessage;
 
-/// A successor takes less than this to be ready, so it has to be asked for so long before the last job is over.
+/// A replacement is ready within this time, so it must be requested this long before the last job ends.
 const AHEAD: Duration = Duration::from_millis(100);
-/// What a job costs beside its own time.
+/// The overhead of each job.
 const BETWEEN: Duration = Duration::from_micros(50);
 
 /// The worker's count.

@@ -1,4 +1,4 @@
-//! What a worker logs of its jobs, and of what job servers answer.
+//! What a worker logs about its jobs and about what job servers send.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) const DEBUG: u8 = 4;
 const HANDLE_CUT: usize = 2048;
 
 impl Worker {
-    /// Logs something about what a server answers, unless too much of that was logged lately.
+    /// Logs a line about what a server sent, subject to the rate limit.
     pub(super) fn note(&mut self, server: usize, text: &str) {
         let session = &mut self.sessions[server];
         let Some(LogPermit { excluded, is_last }) = session.log_permit(clock::now()) else { return };
@@ -32,7 +32,7 @@ impl Worker {
         self.manager_link.log(2, None, &format!("job server {about}: {text}"));
     }
 
-    /// The result of a job at -vvvv, before it is sent: what then waits for room is the sender's.
+    /// Logs the result of a job, at -vvvv. Called before sending, since the sender then owns what is pending.
     pub(super) fn log_result(&self, end: &JobEnd, outcome: &PluginOutcome) {
         if self.manager_link.wants(DEBUG)
             && let (Some(function), Ok(result)) = (self.runner.functions.get(end.function), outcome)
@@ -56,7 +56,7 @@ impl Worker {
         self.manager_link.log(0, Some(job), &text);
     }
 
-    /// A job that overwrites the scoreboard may have overwritten anything, so another worker takes over.
+    /// A job that overwrote the scoreboard may have overwritten anything, so the worker is replaced.
     pub(super) fn log_overwritten(&self, end: &JobEnd) {
         let name = self.runner.functions.get(end.function).map_or("", |function| &function.name);
         let pid = std::process::id();
@@ -69,7 +69,7 @@ impl Worker {
 }
 
 pub(super) fn job_name(function: &str, handle: &[u8]) -> JobName {
-    // What a server calls a job may be longer than any line, or message.
+    // A job's handle may be longer than a log line or a message allows.
     let handle = cut(&String::from_utf8_lossy(handle), HANDLE_CUT);
     JobName { function: function.to_owned(), handle }
 }

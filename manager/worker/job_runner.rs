@@ -1,4 +1,4 @@
-//! What a job runs with: the functions, and where the job in hand is shown.
+//! What jobs run with: the functions, and the places that show the job in hand (scoreboard, process title).
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(super) struct JobRunner {
     pub(super) last: LastNames,
 }
 
-/// What the last job is called. Its buffers are kept from job to job.
+/// Number, handle and unique id of the last job. The buffers are reused for each job.
 #[derive(Debug, Default)]
 pub(super) struct LastNames {
     /// Counts the worker's jobs from 1.
@@ -42,9 +42,9 @@ pub(super) struct JobOrigin<'a> {
     /// The connection's number.
     pub(super) connection: u32,
     pub(super) sender: &'a Arc<Mutex<Sender>>,
-    /// Whether the server owes no other job.
+    /// Whether no other GRAB to this server is unanswered.
     pub(super) is_last: bool,
-    /// When the connection to this server before this one was lost.
+    /// When the previous connection to this server was lost.
     pub(super) lost_at: Option<Duration>,
     pub(super) now: Duration,
 }
@@ -52,12 +52,12 @@ pub(super) struct JobOrigin<'a> {
 /// A job that has run, or was refused.
 pub(super) struct JobRun {
     pub(super) finished: FinishedJob,
-    /// What there is to log about its server.
+    /// A line to log about its server.
     pub(super) note: Option<String>,
 }
 
 impl JobRunner {
-    /// A job came: keeps its names, and returns its number.
+    /// A job has arrived: stores its names, and returns its number.
     pub(super) fn next_job(&mut self, job: &AssignedJob<'_>) -> u64 {
         let LastNames { number, handle, unique } = &mut self.last;
         *number += 1;
@@ -68,7 +68,7 @@ impl JobRunner {
         *number
     }
 
-    /// Runs the job, unless it is too large, of which `missing` bytes were not read, or denied.
+    /// Runs the job, unless it is denied or too large (then `missing` bytes of it were not read).
     pub(super) fn run(&mut self, job: AssignedJob<'_>, missing: usize, origin: &JobOrigin<'_>) -> JobRun {
         if missing > 0 {
             let (finished, text) = job::refuse_long(&job, missing, self.max_packet);

@@ -1,8 +1,8 @@
-//! How much is logged of what one job server answers: a flood of errors must not become one of lines. Pure.
+//! Limits how much is logged about one job server: a flood of errors must not become a flood of log lines. Pure.
 
 use std::time::Duration;
 
-/// Lines that are let through in each period.
+/// Lines allowed in each period.
 const LINES: u32 = 10;
 /// How long it lasts, from its first line on.
 pub(crate) const PERIOD: Duration = Duration::from_secs(10);
@@ -18,14 +18,14 @@ pub(crate) struct LogRateLimit {
 /// One line may be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogPermit {
-    /// How many could not be, since the one before.
+    /// How many were suppressed since the line before.
     pub excluded: u64,
     /// It is the last one of this period.
     pub is_last: bool,
 }
 
 impl LogRateLimit {
-    /// Asks for a line. `None`: it is counted instead.
+    /// Asks to log a line. `None`: it is counted instead.
     pub(crate) fn ask(&mut self, now: Duration) -> Option<LogPermit> {
         if now >= self.began.saturating_add(PERIOD) {
             self.logged = 0;

@@ -17,23 +17,24 @@ use crate::worker::messages::{self, Command, JobName, WorkerMessage};
 
 /// A busy worker looks for commands at most this often.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// A message that must arrive waits this long for a manager that does not read: it may be stopped, or very busy.
+/// How long to wait with a message that must arrive if the manager does not read: it may be suspended, or very busy.
 const SEND_TIMEOUT: Duration = Duration::from_secs(600);
-/// A log line waits no longer than this; then lines are counted instead.
+/// How long to wait with a log line; after that, lines are counted instead.
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
-/// A plugin's log line, a workload and a result are cut here, in bytes.
+/// Plugins' log lines, workloads and results are truncated to this many bytes.
 const LOG_CUT: usize = 256;
-/// Why a function cannot be served is cut here, in bytes: escaped as JSON, six for one, it has to fit a message.
+/// The reason why a function cannot be served is truncated to this many bytes: even if JSON escapes each byte as six,
+/// it must fit into a message.
 pub(crate) const REASON_CUT: usize = 8 * 1024;
-/// Where something is missing.
+/// Marks a truncation.
 const TRUNCATED: &str = "...(truncated)";
-/// Room for the message of a child that returned; a job whose name makes it longer is left out.
+/// Buffer size for the message of a forked child that returned; if the job's name does not fit, the job is left out.
 const CAME_BACK_ROOM: usize = 4096;
 
 /// The worker's end of the channel.
 pub(crate) struct ManagerLink {
     channel: Channel,
-    /// Which socket that is: in a forked child the number may be another's by now.
+    /// Identifies the socket: in a forked child, its descriptor number may belong to another file by now.
     socket: Option<(u64, u64)>,
     inbox: Mutex<Inbox>,
     draining: AtomicBool,
@@ -61,12 +62,13 @@ impl ManagerLink {
         }
     }
 
-    /// Sends a message that the manager needs. Waits while it does not read; its end being closed makes the worker an orphan.
+    /// Sends a message that the manager needs. Blocks while the manager does not read. If the channel is closed, the
+    /// worker is an orphan.
     pub(crate) fn send(&self, message: &WorkerMessage) {
         self.deliver(message, None);
     }
 
-    /// Sends something that can be left out, without waiting; whether it was sent.
+    /// Sends a message that may be dropped, without blocking. Returns whether it was sent.
     pub(crate) fn try_send(&self, message: &WorkerMessage) -> bool {
         self.channel.send(&messages::encode(message), Duration::ZERO).is_ok()
     }
@@ -145,7 +147,7 @@ impl ManagerLink {
         }
     }
 
-    /// Whether the last look is [`POLL_INTERVAL`] ago.
+    /// Whether commands were last read at least [`POLL_INTERVAL`] ago.
     pub(crate) fn poll_is_due(&self, now: Duration) -> bool {
         now.saturating_sub(Duration::from_nanos(self.last_poll_ns.load(Relaxed))) >= POLL_INTERVAL
     }
@@ -169,7 +171,7 @@ impl ManagerLink {
                 Err(error) => match after_failure(&error) {
                     LinkError::Orphaned => return stop_signal::orphaned(),
                     LinkError::ChannelGone => return stop_signal::request_stop(),
-                    // There will be another look.
+                    // Commands will be read again later.
                     LinkError::Again | LinkError::WithoutDescriptor | LinkError::Lost => return,
                 },
             }
@@ -186,13 +188,13 @@ impl ManagerLink {
         self.inbox().commands.pop_front()
     }
 
-    /// Whether the worker is to leave; looks for commands where it is time to. From any thread.
+    /// Whether the worker is to drain; reads commands if that is due. May be called from any thread.
     pub(crate) fn is_stopping(&self) -> bool {
         self.poll_commands(clock::now());
         self.was_stopping()
     }
 
-    /// Whether the worker was to drain when commands were read last.
+    /// Whether the worker had been told to drain when commands were last read.
     pub(crate) fn was_stopping(&self) -> bool {
         self.draining.load(Relaxed) || stop_signal::asked()
     }
@@ -212,7 +214,7 @@ impl ManagerLink {
 
     fn send_in_child(&self, message: &[u8]) {
         if self.socket.is_some() && self.channel.identity() == self.socket {
-            // The child has no other way to report it.
+            // The child has no other way to report a failure.
             let _ = self.channel.send(message, LOG_TIMEOUT);
         }
     }
@@ -231,20 +233,20 @@ impl AsFd for ManagerLink {
 /// What follows from an error of the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LinkError {
-    /// The manager is there and does not read: it is stopped, or very busy.
+    /// The manager is alive but does not read: it is suspended, or very busy.
     Again,
-    /// The kernel holds too many descriptors that are under way.
+    /// Too many descriptors are in flight (ETOOMANYREFS).
     WithoutDescriptor,
     /// The manager is gone.
     Orphaned,
-    /// The descriptor is no channel any more: a plugin has closed it. No command can be read, so another worker is to
-    /// take this one's place.
+    /// The descriptor is no longer the channel: a plugin has closed it. No command can be read, so the worker must be
+    /// replaced.
     ChannelGone,
     /// This one cannot be sent.
     Lost,
 }
 
-/// Only the end of the channel means that the manager is gone.
+/// Only EOF (or EPIPE) means that the manager is gone.
 fn after_failure(error: &io::Error) -> LinkError {
     match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {
         (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => LinkError::Orphaned,

@@ -1,7 +1,7 @@
-//! `max_memory`: whether a worker has grown beyond what it may take. Its replacement is the manager's business.
+//! `max_memory`: detects that a worker exceeds its limit. The manager replaces it.
 //!
-//! What counts is resident memory, as `top` shows it. It is read between two jobs, and no more often than it pays: a
-//! job costs a comparison of two times.
+//! What counts is resident memory, as `top` shows it. It is read between jobs, at intervals: most jobs cost only a
+//! comparison of two times.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::worker::messages::WorkerMessage;
 
-/// Between two looks. What a job can take meanwhile is its own doing: `max_memory_hard` is against that.
+/// The interval between two readings. Jobs may exceed the limit in between: that is what `max_memory_hard` is for.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A worker's watch on itself.
+/// A worker's check of its own memory.
 #[derive(Debug)]
 pub(super) struct MemoryLimit {
     most: u64,
@@ -21,7 +21,7 @@ pub(super) struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// For a worker that has just loaded, and may take `most` bytes; `None`: any number.
+    /// For a worker that has just loaded its functions and may use `most` bytes; `None`: no limit.
     pub(super) fn watch(most: Option<u64>) -> (Self, Option<WorkerMessage>) {
         let statm = most.and_then(|_| File::open("/proc/self/statm").ok());
         let mut memory_limit = Self { most: most.unwrap_or(u64::MAX), statm, next: Duration::ZERO };
@@ -29,7 +29,7 @@ impl MemoryLimit {
         (memory_limit, fresh.map(|bytes| WorkerMessage::MemoryLimitExceededAtStart { bytes }))
     }
 
-    /// What to report to the manager after a job; once.
+    /// The message for the manager after a job, if any; at most one in all.
     pub(super) fn due_message(&mut self, now: Duration) -> Option<WorkerMessage> {
         if self.statm.is_none() || now < self.next {
             return None;
@@ -39,7 +39,7 @@ impl MemoryLimit {
         self.beyond(bytes).map(|bytes| WorkerMessage::MemoryLimitExceeded { bytes })
     }
 
-    /// The size, if it is beyond the limit: it is not read again after that.
+    /// The size, if it exceeds the limit. After that it is not read again.
     fn beyond(&mut self, bytes: u64) -> Option<u64> {
         let beyond = bytes > self.most;
         if beyond {

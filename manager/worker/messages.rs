@@ -1,8 +1,8 @@
 //! The messages between the manager and a worker.
 //!
-//! Both ends are of one build (`/proc/self/exe`, or the worker program that was built with it), so the messages carry no
-//! version. What a worker sends is hostile input to the manager all the same: a plugin can write to its worker's
-//! descriptors.
+//! Both ends are from the same build (`/proc/self/exe`, or the worker program that was built with it), so the messages
+//! carry no version. The manager still treats a worker's messages as untrusted, because a plugin can write to its
+//! worker's descriptors.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,26 +15,26 @@ use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 use crate::plugins::siblings::Sibling;
 
-/// What a worker is started with; too long for a message, so it comes in a memfd.
+/// What a worker is started with. It is too long for a message, so it is passed in a memfd.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WorkerConfig {
     /// Process id of the manager: a worker with another parent is an orphan.
     pub manager: i32,
     /// What to serve, in the order of CAN_DO.
     pub functions: Vec<WorkerFunction>,
-    /// In which order their libraries are loaded and their objects made: places in `functions`, each once.
+    /// The order in which to load their libraries and make their objects: a permutation of the indices of `functions`.
     pub load_order: Vec<usize>,
-    /// The job servers, all of which are served.
+    /// The job servers, to all of which it connects.
     pub servers: Vec<WorkerServer>,
-    /// How it is to be called: what `gearadmin --workers` shows, less the process id that the worker adds.
+    /// Its name, as `gearadmin --workers` shows it, without the process id that the worker adds.
     pub name: String,
-    /// The host's name, for the same.
+    /// The host's name, also for `gearadmin --workers`.
     pub host: String,
-    /// Counts the starts of workers.
+    /// The number of this worker start.
     pub generation: u64,
     /// 0 to 5: which log records are wanted.
     pub verbosity: u8,
-    /// How many workers there are: a first reconnect is spread over 1 ms for each.
+    /// How many workers there are: the first reconnects are spread over 1 ms per worker.
     pub siblings: u32,
     /// Whether it tries a new version: it holds one job at a time until it is promoted.
     pub is_canary: bool,
@@ -45,15 +45,15 @@ pub(crate) struct WorkerConfig {
 /// One function a worker serves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WorkerFunction {
-    /// Its name with the job servers.
+    /// The name under which it is registered with the job servers.
     pub name: FunctionName,
     /// The symbol of its entry: the configured prefix and the name.
     pub symbol: String,
     /// Its library in the store.
     pub library: PathBuf,
-    /// The libraries that it brings along.
+    /// Its sibling libraries, in the store.
     pub beside: Vec<Sibling>,
-    /// The libraries that were loaded with it from elsewhere when it was probed, where that is known.
+    /// Other libraries that were loaded with it when it was probed (such as the system's), if known.
     pub elsewhere: Vec<String>,
     /// First 12 hexadecimal digits of the library's hash.
     pub version: ShortHash,
@@ -70,26 +70,26 @@ pub(crate) struct WorkerServer {
     pub addresses: Vec<SocketAddr>,
 }
 
-/// Bounds a worker keeps.
+/// A worker's limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WorkerLimits {
     /// Jobs it may run; 0: any number.
     pub max_runs: u64,
-    /// Resident bytes beyond which it wants to be replaced.
+    /// Resident bytes beyond which it asks to be replaced.
     pub max_memory: Option<u64>,
     /// Bytes of data beyond which it gets no more memory.
     pub max_memory_hard: Option<u64>,
     /// Jobs it may hold, the running one included.
     pub prefetch: u32,
-    /// How long the others may wait for a job.
+    /// How long prefetched jobs may wait for the running one.
     pub prefetch_hold: Duration,
-    /// Shorter jobs in a row before it holds more than one.
+    /// How many shorter jobs in a row it must run before it holds more than one.
     pub prefetch_probation: u32,
     /// The largest packet taken or sent, in bytes.
     pub max_packet: u64,
-    /// For a connection to be made, and again for its first answer.
+    /// Time limit for a connection to be established, and again for the first answer.
     pub connect_timeout: Duration,
-    /// How often a connection is proved; zero for never.
+    /// How often to send an ECHO; zero for never.
     pub echo_interval: Duration,
     /// How long an answer to that may take.
     pub echo_timeout: Duration,
@@ -110,13 +110,13 @@ pub(crate) enum Command {
     Activate,
     /// Take no more jobs, finish those in hand, exit.
     Drain,
-    /// The version that it tried is good.
+    /// The version that it runs as a canary is promoted.
     Promote,
     /// Other log records are wanted from now on.
     Verbosity(u8),
-    /// A job server's name resolves to something else now.
+    /// A job server's name now resolves to other addresses.
     Addresses {
-        /// Which server, counted as in the configuration.
+        /// Index of the server in the configuration.
         server: usize,
         /// All its addresses.
         addresses: Vec<SocketAddr>,
@@ -126,31 +126,31 @@ pub(crate) enum Command {
 /// A message of a worker to the manager.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum WorkerMessage {
-    /// It begins to load a function's library: what ends it from now on is that library's doing.
+    /// It begins to load a function's library, which is to blame if the worker dies from now on.
     Loading {
-        /// Which function, counted as in the configuration.
+        /// Index of the function in the configuration.
         function: usize,
     },
     /// It makes a function's object: its author's `new()` runs.
     Making {
-        /// Which function, counted as in the configuration.
+        /// Index of the function in the configuration.
         function: usize,
     },
-    /// It has so few jobs left of those it may run that its successor should be ready.
+    /// It is close to its job limit: its replacement should be started.
     FewJobsLeft,
-    /// It has none left: it takes no more, and waits for the command to drain.
+    /// It has reached its job limit: it takes no more jobs, and waits for the command to drain.
     NoJobsLeft,
-    /// It takes more memory than it may, and has to be replaced.
+    /// It exceeds its memory limit and must be replaced.
     MemoryLimitExceeded {
         /// Resident bytes.
         bytes: u64,
     },
-    /// It does so although it has just been loaded: another one would, too.
+    /// It exceeds its memory limit right after loading, so a replacement would, too.
     MemoryLimitExceededAtStart {
         /// Resident bytes.
         bytes: u64,
     },
-    /// The function it has just made reads no such setting.
+    /// The function whose object it has just made never reads a setting that is configured.
     UnreadSetting {
         /// One sentence, which names the setting.
         text: String,
@@ -159,23 +159,23 @@ pub(crate) enum WorkerMessage {
     Loaded,
     /// A library could not be loaded, or its object not made. The worker ends after it.
     CannotServe {
-        /// Which function, counted as in the configuration.
+        /// Index of the function in the configuration.
         function: usize,
         /// One sentence.
         reason: String,
     },
-    /// At least one job server has answered, and the others had their moment.
+    /// At least one job server has answered, and the others have had time to.
     Ready,
-    /// It took the command to activate: functions are registered wherever a server is up.
+    /// It has carried out the command to activate: its functions are registered with every server that is up.
     Serving,
     /// A connection was made; its socket comes with the message.
     Connection {
         /// Counts the worker's connections from 1.
         number: u32,
-        /// Which server, counted as in the configuration.
+        /// Index of the server in the configuration.
         server: usize,
     },
-    /// A connection is over: the manager's copy of its socket has no use any more.
+    /// A connection was closed: the manager no longer needs its copy of the socket.
     Disconnection {
         /// The number its [`WorkerMessage::Connection`] had.
         number: u32,
@@ -189,7 +189,7 @@ pub(crate) enum WorkerMessage {
     ServerDown {
         /// Which server.
         server: usize,
-        /// What was seen.
+        /// What was observed.
         reason: String,
     },
     /// A job server accepts connections, and did not answer the greeting on one; sent each time.
@@ -197,16 +197,16 @@ pub(crate) enum WorkerMessage {
         /// Which server.
         server: usize,
     },
-    /// An answer waits for room in the connection to a job server, or does not any more.
+    /// An answer to a job server has become pending, or is no longer pending.
     AnswerPending {
         /// Which server.
         server: usize,
-        /// Of which job; none where nothing waits any more.
+        /// The job; `None` if no answer is pending any more.
         job: Option<WaitingJob>,
     },
     /// A job of a function failed: the reason is on the scoreboard. Sent now and then while jobs fail.
     JobFailed {
-        /// Which function, counted as in the configuration.
+        /// Index of the function in the configuration.
         function: usize,
     },
     /// A line for the log.
@@ -215,15 +215,15 @@ pub(crate) enum WorkerMessage {
         level: u8,
         /// The job it belongs to.
         job: Option<JobName>,
-        /// The text; already cut.
+        /// The text, already truncated.
         text: String,
     },
-    /// Lines that were not sent since the manager did not read.
+    /// How many lines were dropped because the manager did not read.
     Dropped {
         /// How many.
         lines: u64,
     },
-    /// A process that the plugin had forked returned from it, and has ended. The process itself sends this.
+    /// A process that the plugin forked has returned from the plugin, and exits. The process itself sends this.
     ForkCameBack {
         /// Its process id.
         child: u32,
@@ -235,14 +235,14 @@ pub(crate) enum WorkerMessage {
         /// How many it has taken.
         jobs: u64,
     },
-    /// All job servers have been taken leave of; the process ends next.
+    /// All connections to job servers are closed; the process exits next.
     Disconnected,
 }
 
-/// A job that is done, whose answer waits for room.
+/// A job that is done, but whose answer is pending.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WaitingJob {
-    /// Which function, counted as in the configuration.
+    /// Index of the function in the configuration.
     pub function: usize,
     /// As the job server gave it.
     pub handle: Vec<u8>,
@@ -286,7 +286,7 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     serde_json::to_vec(message).unwrap_or_default()
 }
 
-/// Reads a message back.
+/// Parses a message.
 ///
 /// # Errors
 /// The error of serde_json.

@@ -1,5 +1,5 @@
-//! What waits for room in one connection: the bytes themselves, and how long an answer among them holds up the other job
-//! servers. Pure.
+//! The pending output of one connection: the bytes, and how long an answer among them holds up the other job servers.
+//! Pure.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::plugins::loader::ResultBytes;
 
-/// No other server is asked for a job for so long, while the answer gets on: a job would hold it up in turn.
+/// As long as a pending answer makes progress, no other server is asked for a job for up to this time, because a job
+/// would hold up the answer.
 const TURN: Duration = Duration::from_secs(1);
-/// Who takes nothing for so long is not waited for.
+/// A server that reads nothing for this long is not waited for.
 const STALL: Duration = Duration::from_millis(100);
 
 /// A piece of the output.
@@ -29,29 +30,28 @@ impl Part {
     }
 }
 
-/// Parts in their order, the first of which may have been sent to some extent. A part is freed as soon as it is sent
-/// whole.
+/// Parts in order, the first of which may have been partly sent. A part is freed as soon as it is completely sent.
 #[derive(Default)]
 pub(crate) struct Queue {
     parts: VecDeque<Part>,
-    /// Of the first part.
+    /// Bytes of the first part that were sent.
     sent: usize,
     left: usize,
 }
 
 impl Queue {
-    /// Bytes that were not sent yet.
+    /// Bytes that are still to be sent.
     pub(crate) fn left(&self) -> usize {
         self.left
     }
 
-    /// Puts a part behind the others.
+    /// Appends a part.
     pub(crate) fn push(&mut self, part: Part) {
         self.left += part.bytes().len();
         self.parts.push_back(part);
     }
 
-    /// Puts a copy of few bytes behind the others.
+    /// Appends a copy of a few bytes.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.left += bytes.len();
         match self.parts.back_mut() {
@@ -61,14 +61,14 @@ impl Queue {
         }
     }
 
-    /// What is left, for one system call.
+    /// The remaining bytes, as slices for one system call.
     pub(crate) fn slices(&self) -> Vec<IoSlice<'_>> {
         let mut skip = self.sent;
         let rest = |part| IoSlice::new(&Part::bytes(part)[std::mem::take(&mut skip)..]);
         self.parts.iter().map(rest).collect()
     }
 
-    /// Another `sent` bytes were sent.
+    /// `sent` more bytes were sent.
     pub(crate) fn advance(&mut self, sent: usize) {
         self.left = self.left.saturating_sub(sent);
         self.sent += sent;
@@ -80,36 +80,36 @@ impl Queue {
     }
 }
 
-/// An answer that its server has not taken whole yet.
+/// An answer that its server has not completely read yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PendingAnswer {
-    /// The worker's number of its job; none of a job that never stood on the scoreboard.
+    /// The worker's number for its job; `None` for a job that was never on the scoreboard.
     pub job: Option<u64>,
-    /// When it was sent first.
+    /// When sending began.
     pub since: Duration,
-    /// Since when the other servers wait for it.
+    /// When the other servers began to wait for it.
     turn: Duration,
-    /// When some of it was taken last.
+    /// When it last made progress.
     moved: Duration,
 }
 
 impl PendingAnswer {
-    /// What the socket could not take of an answer.
+    /// The part of an answer that did not fit into the socket buffer.
     pub(crate) fn new(job: Option<u64>, now: Duration) -> Self {
         Self { job, since: now, turn: now, moved: now }
     }
 
-    /// Some of it was taken.
+    /// It made progress.
     pub(crate) fn moved(&mut self, now: Duration) {
         self.moved = now;
     }
 
-    /// Some of it was taken right after a job of another server, during which it could not get on: its turn.
+    /// It made progress right after a job of another server had held it up: its turn begins again.
     pub(crate) fn has_its_turn(&mut self, now: Duration) {
         (self.turn, self.moved) = (now, now);
     }
 
-    /// Until when the other servers wait, unless more of it is taken; none where they do not.
+    /// Until when the other servers wait if it makes no more progress; `None` if they do not wait.
     pub(crate) fn holds_until(&self, now: Duration) -> Option<Duration> {
         let until = self.turn.saturating_add(TURN).min(self.moved.saturating_add(STALL));
         (until > now).then_some(until)

@@ -1,4 +1,4 @@
-//! The functions of a worker: their libraries loaded, their objects made, called.
+//! A worker's functions: loads their libraries, makes their objects, and calls them.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ pub(crate) struct LoadedFunction {
 }
 
 impl LoadedFunction {
-    /// Makes the object of the function `name`, with whatever its author does in `new`. `host` is what it can call.
+    /// Makes the object of the function `name` by calling its `new`. `host` is the table of functions that it can call.
     ///
     /// # Errors
-    /// One sentence, where `new` fails.
+    /// One sentence, if `new` fails.
     pub(crate) fn make(
         loaded: Loaded,
         name: &FunctionName,
@@ -63,13 +63,13 @@ impl LoadedFunction {
         self.instance.run(&raw)
     }
 
-    /// Other log records are wanted.
+    /// Changes which log records are wanted.
     pub(crate) fn set_verbosity(&self, verbosity: u8) {
         self.loaded.set_level(highest_wanted(verbosity));
     }
 }
 
-/// A failure in one line, with the place of a panic.
+/// A failure in one line, with the location of a panic.
 pub(crate) fn explain(fail: &RawFail) -> String {
     match (fail.kind, fail.file.is_empty()) {
         (RawFail::PANIC, false) => format!("panicked at {}:{}: {}", fail.file, fail.line, fail.message),

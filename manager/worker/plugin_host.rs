@@ -1,13 +1,13 @@
 //! What a plugin can call: progress, data, warnings, log, and whether to stop.
 //!
-//! Callable from any thread and at any time, also after the job's end, when it is refused. No call unwinds, and none is
-//! on a job's path unless the plugin makes it.
+//! Plugins may call these from any thread at any time; after the end of the job they are refused. No call unwinds, and
+//! a job that makes no calls pays nothing.
 //!
-//! The functions are C functions that every plugin shares, and carry no pointer of ours, only a job's number. So what
-//! they need is static, here and nowhere else in the worker.
+//! They are C functions that all plugins share, and take no pointer of ours, only a job's number. So their state is
+//! static, here and nowhere else in the worker.
 //!
-//! A process that the plugin has forked may log and nothing else: the connections, the commands and the scoreboard are
-//! its parent's, and a lock may have been held by a thread that the child does not have.
+//! A process that the plugin has forked may log, and nothing else: the connections, the commands and the scoreboard
+//! belong to its parent, and a lock may be held by a thread that does not exist in the child.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
@@ -22,23 +22,23 @@ use crate::worker::manager_link::ManagerLink;
 use crate::worker::messages::{JobName, WorkerMessage};
 use crate::worker::sender::{Sender, lock, send_part};
 
-/// A plugin's data waits this long for a job server that does not read.
+/// How long a plugin's data waits for a job server that does not read.
 const DATA_TIMEOUT: Duration = Duration::from_secs(60);
-/// A sentence about a setting is cut here, in bytes.
+/// A sentence about a setting is truncated to this many bytes.
 const SENTENCE: usize = 512;
 /// Log level of an error.
 const ERROR: u8 = 1;
 
-/// The table every plugin is given.
+/// The table that every plugin gets.
 pub(super) static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, log, stopping };
 
-/// Held for moments only, never while something is sent: logging needs it, too.
+/// Held briefly, never while sending, because logging needs it, too.
 static CURRENT: Mutex<CurrentJob> =
     Mutex::new(CurrentJob { number: 0, function: String::new(), handle: Vec::new(), sender: None });
 
 static CONNECTED: OnceLock<Connected> = OnceLock::new();
 
-/// What the worker's main function gives to the calls.
+/// What the worker's main function provides for the calls.
 struct Connected {
     manager_link: &'static ManagerLink,
     /// The largest packet that may be sent.
@@ -79,8 +79,8 @@ pub(super) fn job_begins(number: u64, function: &str, handle: &[u8], sender: &Ar
     current.sender = Some(Arc::clone(sender));
 }
 
-/// The job is over: calls with its number are refused from now on. A packet that is under way has begun by now, so the
-/// answer comes behind it.
+/// The job is over: calls with its number are refused from now on. A packet that is being sent has already begun, so
+/// the answer follows it.
 pub(super) fn job_ends() {
     let mut current = current();
     current.number = 0;
@@ -92,7 +92,7 @@ fn is_in_hand(job: u64) -> bool {
     job != 0 && current().number == job
 }
 
-/// Where the packets of the job in hand go, and its handle; none where `job` is not that, and in a forked child.
+/// The sender for packets of the job in hand, and its handle; `None` if `job` is not in hand, or in a forked child.
 fn reporting(job: u64) -> Option<(Arc<Mutex<Sender>>, Vec<u8>)> {
     if fork::is_child() {
         return None;
@@ -136,7 +136,7 @@ fn part(job: u64, bytes: &[u8], what: &str, head: Head) -> bool {
 
 extern "C" fn log(job: u64, level: u8, target: RStr<'_>, text: RStr<'_>) {
     match manager_link() {
-        // Each worker of the function finds the same: the manager logs it once.
+        // Every worker of the function reports the same, so the manager logs it once.
         Some(manager_link) if target == SETTINGS && !fork::is_child() => {
             manager_link.send(&WorkerMessage::UnreadSetting { text: excerpt(text.as_bytes(), SENTENCE).into_owned() });
         }
@@ -153,7 +153,7 @@ fn log_line(job: u64, level: u8, text: &str) {
     }
 }
 
-/// What a log line calls the job, where it is still in hand.
+/// How a log line names the job, if it is still in hand.
 fn name_of(job: u64) -> Option<JobName> {
     let current = current();
     (job != 0 && current.number == job).then(|| job_name(&current.function, &current.handle))

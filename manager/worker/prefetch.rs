@@ -1,17 +1,17 @@
 //! How many jobs a worker may hold: `prefetch` and `prefetch_hold`. Pure.
 //!
 //! A job in hand waits for the ones before it, and no other worker can take it meanwhile. A mean run time does not show
-//! the long job that is yet to come, so a worker holds more than one job only after a probation: a row of jobs that
-//! were all shorter than `prefetch_hold`.
+//! the long job that is yet to come, so a worker holds more than one job only after a probation: a run of consecutive
+//! jobs that were all shorter than `prefetch_hold`.
 
 use std::time::Duration;
 
 /// The longest probation.
 const LONGEST_PROBATION: u32 = 65_536;
-/// Short jobs between two long ones, for each job of the window: with fewer, more than one job in a hundred would wait for
-/// a long one, so the next probation is longer.
+/// Minimum number of short jobs between two long ones, per job in the window. With fewer, more than one job in a
+/// hundred would wait for a long one, so the next probation is longer.
 const SOON: u32 = 100;
-/// A run time or a size that drops counts for this part only, so that the window opens slowly.
+/// If a run time or size drops, only this fraction (1/16) of the drop counts, so that the window opens slowly.
 const WEIGHT: u64 = 16;
 /// Bytes of workloads and answers of the jobs that a worker may hold: workloads wait in its receive buffer, and a job
 /// waits while the answers before it are sent.
@@ -24,9 +24,9 @@ pub(super) struct Prefetch {
     hold_ns: u64,
     /// Short jobs in a row that end the first probation.
     first_probation: u32,
-    /// The same for the one that holds now.
+    /// Likewise for the current probation.
     probation: u32,
-    /// Short jobs in a row until now.
+    /// Short jobs in a row so far.
     short_jobs: u32,
     run_ns: u64,
     bytes: u64,
@@ -46,7 +46,7 @@ impl Prefetch {
         }
     }
 
-    /// Another limit holds from now on.
+    /// Changes the limit.
     pub(super) fn set_most(&mut self, most: u32) {
         self.most = most;
     }
@@ -97,13 +97,13 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A figure that rises at once and falls slowly.
+/// A moving value that rises at once and falls slowly.
 fn follow(before: u64, now: u64) -> u64 {
     now.max(before - before.saturating_sub(now) / WEIGHT)
 }
 
-/// How many GRABs one job server may have: as many as it had jobs for. One after each NO_JOB, and twice as many with each
-/// job, so that a server with a job now and then is not asked 64 times for each of them.
+/// How many GRABs may be outstanding to one job server: one after each NO_JOB, doubled with each job. So a server that
+/// has a job only now and then is not sent 64 GRABs for each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SlowStart(u32);
 
@@ -124,7 +124,7 @@ impl SlowStart {
         *self = Self::default();
     }
 
-    /// GRABs that may be out.
+    /// GRABs that may be outstanding.
     pub(super) fn window(self) -> u32 {
         self.0
     }
@@ -133,7 +133,7 @@ impl SlowStart {
 /// How the window is divided among the job servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Division {
-    /// One server after the other has all of it: there is not one GRAB for each.
+    /// The servers take turns with the whole window, because there are fewer GRABs than servers.
     Turns,
     /// Each server has this many at most.
     Shares(u32),
@@ -147,8 +147,8 @@ pub(super) fn divide(window: u32, servers: usize) -> Division {
     }
 }
 
-/// GRABs to send to a server that has `own` out, while `others` are out to the other servers: its `share` is not
-/// exceeded, nor the window.
+/// How many GRABs to send to a server that has `own` outstanding, while `others` are outstanding to the other servers,
+/// so that neither its `share` nor the window is exceeded.
 pub(super) fn refill(window: u32, share: u32, own: u32, others: u32) -> u32 {
     share.min(window.saturating_sub(others)).saturating_sub(own)
 }

@@ -1,4 +1,4 @@
-//! What `ps` shows of a worker. Every title is made beforehand, so that a change costs a copy.
+//! The process title of a worker in `ps`. All titles are built in advance, so that a change costs only a copy.
 
 use crate::system::proctitle;
 use crate::worker::messages::WorkerConfig;
@@ -11,7 +11,7 @@ pub(super) struct ProcTitle {
 }
 
 impl ProcTitle {
-    /// Makes them, and gives the process its short name.
+    /// Builds the titles, and sets the process's short name.
     pub(super) fn new(config: &WorkerConfig) -> Self {
         let what = match config.functions.as_slice() {
             [only] => format!("gm-native: {} {}", only.name, only.version),
@@ -42,7 +42,7 @@ impl ProcTitle {
         }
     }
 
-    /// Taking leave.
+    /// Draining.
     pub(super) fn draining(&self) {
         proctitle::set(&format!("{} [leaving]", self.what));
     }

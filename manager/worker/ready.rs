@@ -1,5 +1,5 @@
-//! When a worker reports that it is ready (one job server has answered, and the others had time to), and that it
-//! serves: the job servers know its functions.
+//! When a worker reports that it is ready (one job server has answered, and the others have had time to), and that it
+//! serves (the job servers know its functions).
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::worker::messages::WorkerMessage;
 use crate::worker::serve::Worker;
 use crate::worker::session::ServerSession;
 
-/// What job servers are given that have not done their part.
+/// How long to wait for job servers that have not done their part.
 const MOMENT: Duration = Duration::from_millis(200);
 
-/// How far a worker's start is.
+/// The progress of a worker's start.
 #[derive(Debug, Default)]
 pub(super) struct Startup {
     /// Whether it got the command to connect.
@@ -22,11 +22,11 @@ pub(super) struct Startup {
     pub(super) registration: StartupStep,
 }
 
-/// A step that is over once every job server has done its part, or had its moment.
+/// A step that is over once every job server has done its part, or has had time to.
 ///
-/// Ready: from the first answer to a greeting. Serving: from the command to activate. The worker that it replaces
-/// drains when it serves, so its functions have to be known by then: a server may see the end of one connection before
-/// what came on another.
+/// The step to readiness begins with the first answer to a greeting; the step to serving begins with the command to
+/// activate. When the new worker serves, the one it replaces drains, so the servers must know the new worker's
+/// functions by then: a server may notice that one connection was closed before it reads from another.
 #[derive(Debug, Default)]
 pub(super) struct StartupStep {
     began: Option<Duration>,
@@ -51,14 +51,14 @@ impl StartupStep {
         self.over
     }
 
-    /// Whether to report now that it is over; true once. `settled`: nothing more is to be waited for.
+    /// Whether to report now that it is over; true once. `settled`: there is nothing left to wait for.
     fn ends(&mut self, now: Duration, settled: bool) -> bool {
         let ends = !self.over && self.began.is_some_and(|began| settled || now >= began.saturating_add(MOMENT));
         self.over |= ends;
         ends
     }
 
-    /// When nothing is waited for any more, where something still is.
+    /// When waiting ends, if something is still awaited.
     pub(super) fn next_due(&self) -> Option<Duration> {
         self.began.filter(|_| !self.over).map(|began| began.saturating_add(MOMENT))
     }

@@ -1,4 +1,4 @@
-//! What a server sends: one packet after the other is received, and reacted to; a job is run and answered.
+//! Handles what a server sends, one packet at a time; a job is run and answered.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::worker::trace;
 
 /// What follows from the next packet of a server.
 enum NextStep {
-    /// There is none, or none may be taken now.
+    /// There is no packet, or none may be taken now.
     Stop,
-    /// It is no packet.
+    /// The bytes are not a valid packet.
     Lose(String),
     /// Nothing.
     Continue,
@@ -27,12 +27,12 @@ enum NextStep {
     Sleep,
     /// Log something about the server.
     Note(String),
-    /// A job has run, or was refused. Log the note about it, if there is one.
+    /// A job was run or refused. Log the note about it, if there is one.
     Answer(FinishedJob, Option<String>),
 }
 
 impl Worker {
-    /// Works through what a server has sent, running the jobs among it; until everything has to be polled again.
+    /// Processes what a server has sent, including its jobs, until everything has to be polled again.
     pub(super) fn take_packets(&mut self, server: usize) {
         let mut now = clock::now();
         loop {
@@ -47,7 +47,7 @@ impl Worker {
                 NextStep::Answer(finished, note) => {
                     note.into_iter().for_each(|text| self.note(server, &text));
                     now = self.answer(server, finished);
-                    // A job in answer to the greeting, which asked for none before a function was offered.
+                    // A job in answer to the greeting's GRAB, although no function was registered yet.
                     if !was_greeted && self.is_greeted(server) {
                         self.greeted(server);
                     }
@@ -68,7 +68,7 @@ impl Worker {
         let Self { manager_link, sessions, runner, draining, .. } = self;
         let session = &mut sessions[server];
         let lost_at = session.lost_at;
-        // What comes behind an answer that is under way can wait: a job may be among it.
+        // While an answer is pending, no more packets are taken: one might be a job.
         let Some((name, connection)) = session.named_connection().filter(|(_, c)| c.answer.is_none()) else {
             return NextStep::Stop;
         };

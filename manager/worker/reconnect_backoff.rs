@@ -6,8 +6,8 @@ use crate::system::clock;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
-/// A connection that is lost sooner counts as a failed attempt: a server that answers the greeting and then talks
-/// nonsense, or hangs up, would be connected to in a loop.
+/// A connection that is lost sooner than this counts as a failed attempt. Otherwise the worker would reconnect in a
+/// loop to a server that answers the greeting and then sends garbage or hangs up.
 const STEADY: Duration = Duration::from_secs(1);
 
 /// The back-off of one job server.
@@ -41,8 +41,9 @@ impl ReconnectBackoff {
         self.at
     }
 
-    /// An attempt failed, or a connection was lost. The first new attempt is spread over a millisecond for each
-    /// sibling, so that thousands do not come back at once; then 100 ms doubling to 30 s, each less up to a half.
+    /// An attempt failed, or a connection was lost. The first new attempt is spread over one millisecond per worker, so
+    /// that thousands do not reconnect at once. After that, the pauses double from 100 ms to 30 s, each randomly
+    /// shortened by up to half.
     pub(crate) fn failed(&mut self, now: Duration) {
         if let Some(since) = self.since.take() {
             self.brief = if now < since.saturating_add(STEADY) { self.brief.saturating_add(1) } else { 0 };
@@ -57,7 +58,7 @@ impl ReconnectBackoff {
         self.at = now.saturating_add(clock::fraction(most, least + (1.0 - least) * self.random.f64()));
     }
 
-    /// The server answers: if that lasts, the next loss starts from the beginning.
+    /// The server answers: if the connection lasts, the back-off starts over at the next loss.
     pub(crate) fn worked(&mut self, now: Duration) {
         self.since = Some(now);
     }

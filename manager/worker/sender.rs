@@ -1,8 +1,8 @@
 //! The sending side of one connection.
 //!
 //! It stands behind a mutex of its own because a plugin's threads may report progress while the worker's thread waits
-//! in the plugin. Nothing is ever sent between the halves of a packet: what could not be sent at once waits here, ahead
-//! of everything later.
+//! in the plugin. No packet is ever sent in the middle of another: what could not be sent at once is kept here, ahead
+//! of everything sent later.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
@@ -23,39 +23,39 @@ pub(crate) struct Sender {
     socket: Arc<Socket>,
     scoreboard: Arc<ScoreboardWriter>,
     connection: u32,
-    /// What had no room yet.
+    /// Pending output.
     pending: Option<Pending>,
-    /// Bytes of whole packets taken over so far, sent or pending.
+    /// Total bytes of packets accepted so far, sent or pending.
     accepted: u64,
     /// A send has failed, perhaps in the middle of a packet: nothing may follow.
     broken: Option<Broken>,
-    /// Whether nothing was sent since the running job began, nor between that and what was received last.
+    /// Whether nothing was sent since the running job began, nor between the last receive and the start of the job.
     silent: bool,
-    /// Whether something was sent since something was received.
+    /// Whether something was sent since the last receive.
     sent_since: bool,
 }
 
 /// A send has failed.
 #[derive(Debug, Clone, Copy)]
 struct Broken {
-    /// Whether the connection could be ended, on every copy of the socket.
+    /// Whether the connection could be shut down, for every copy of the socket.
     ended: bool,
-    /// Whether this process had shut it down before.
+    /// Whether this process (a plugin) had already shut it down.
     by_shutdown: bool,
 }
 
-/// Whole packets, the first of which may have been sent in part.
+/// Packets, the first of which may have been partly sent.
 struct Pending {
     queue: Queue,
     sending: SendingGuard,
 }
 
-/// How far an answer got at once.
+/// How much of an answer could be sent at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answered {
     /// The socket has taken it, together with the GRAB.
     Whole,
-    /// The rest of it is pending, and the GRAB was not sent: no job may wait behind an answer that takes long.
+    /// The rest of it is pending, and the GRAB was not sent: no job may wait behind a slow answer.
     Pending,
 }
 
@@ -74,12 +74,12 @@ impl Sender {
         }
     }
 
-    /// Whether something waits for the socket to have room.
+    /// Whether there is pending output.
     pub(crate) fn has_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Sends what waits, as far as there is room. Returns how many bytes that were.
+    /// Sends as much pending output as fits. Returns the number of bytes sent.
     ///
     /// # Errors
     /// The connection is gone.
@@ -87,14 +87,14 @@ impl Sender {
         let Some(mut pending) = self.pending.take() else { return Ok(0) };
         let pushed = self.push(&pending.queue.slices());
         pending.queue.advance(*pushed.as_ref().unwrap_or(&0));
-        // Half a packet stays one where the manager's copy of the socket is still open.
+        // Half a packet stays half a packet as long as the manager's copy of the socket is open.
         if pending.queue.left() > 0 && self.broken.is_none_or(|broken| !broken.ended) {
             self.pending = Some(pending);
         }
         pushed
     }
 
-    /// Sends whole packets; never waits: what the socket has no room for is sent by a later [`Sender::flush`].
+    /// Sends whole packets. Never blocks: what does not fit is sent by a later [`Sender::flush`].
     ///
     /// # Errors
     /// The connection is gone.
@@ -116,8 +116,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Sends a job's answer, its data from where it lies, and `grab` behind it; never waits. Where the socket has no
-    /// room for all of the answer, the rest of it is kept as it is (`head` is taken) for a later [`Sender::flush`].
+    /// Sends a job's answer, without copying its data, and then `grab`. Never blocks: if the answer does not fit
+    /// completely, the rest is kept without copying (`head` is taken) for a later [`Sender::flush`].
     ///
     /// # Errors
     /// The connection is gone.
@@ -163,10 +163,11 @@ impl Sender {
         if self.has_pending() { self.flush().is_ok() } else { self.send([packet]).is_ok() }
     }
 
-    /// A job begins, whose doing it is where the connection turns out to be shut down before anything was sent. But where
-    /// it was in hand while the one before it was answered, the server may have reset the connection at that answer.
+    /// A job begins. If the connection turns out to be shut down before anything was sent, this job did it, unless the
+    /// job was already in hand when the previous one was answered: then the server may have reset the connection at
+    /// that answer.
     ///
-    /// `is_last`: every GRAB that was sent is answered.
+    /// `is_last`: every GRAB that was sent has been answered.
     pub(crate) fn job_begins(&mut self, is_last: bool) {
         self.silent = is_last && !self.sent_since;
     }
@@ -176,14 +177,14 @@ impl Sender {
         self.sent_since = false;
     }
 
-    /// The job took long: its server may have reset the connection meanwhile, and then the first send fails at once,
-    /// too.
+    /// The job took long, so its server may have reset the connection in the meantime; then the first send would fail
+    /// at once, too.
     pub(crate) fn job_was_long(&mut self) {
         self.silent &= matches!(self.socket.take_error(), Ok(None));
     }
 
-    /// Whether this process has shut the connection down: a send fails at once. Where it was the server that ended it,
-    /// the first one does not: its answer, a reset, is what makes the next one fail.
+    /// Whether this process has shut the connection down: then a send fails at once. If the server closed it, the first
+    /// send succeeds, and only the reset that it causes makes the next one fail.
     pub(crate) fn was_shut_down(&self) -> bool {
         self.broken.is_some_and(|broken| broken.by_shutdown)
     }
@@ -199,7 +200,8 @@ impl Sender {
         Ok(sent)
     }
 
-    /// Nothing may follow what may be half a packet, from any thread: the connection ends, on every copy of the socket.
+    /// After an error, half a packet may have been sent, so no thread may send more: shuts the connection down, for
+    /// every copy of the socket.
     fn broken_by<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && self.broken.is_none()
@@ -219,10 +221,10 @@ impl Sender {
     }
 }
 
-/// Sends a packet of a running plugin, and returns once it is sent whole: what ends the worker later finds no half of
-/// it on the wire. While it waits for room the lock is free. `is_wanted` is asked until the packet is begun.
+/// Sends a packet for a running plugin, and returns once it is completely sent, so that a later crash cannot leave half
+/// of it on the wire. The lock is free while this waits for room. `is_wanted` is checked until the first byte is sent.
 ///
-/// False where it is not wanted any more, the connection is gone, or no byte left it for as long as `limit`.
+/// Returns false if the packet is not wanted any more, the connection is gone, or no byte was sent for `limit`.
 pub(crate) fn send_part(
     sender: &Mutex<Sender>,
     packets: [&[u8]; 2],

@@ -26,15 +26,15 @@ use crate::worker::trace;
 pub(super) struct Worker {
     pub(super) manager_link: &'static ManagerLink,
     pub(super) stop: StopSignal,
-    /// What job servers call this worker.
+    /// The worker's id, as job servers show it.
     pub(super) id: String,
     pub(super) limits: WorkerLimits,
     pub(super) sessions: Vec<ServerSession>,
-    /// Connections made so far: the number of the last.
+    /// The number of connections so far, which is also the number of the last one.
     pub(super) connections: u32,
     pub(super) runner: JobRunner,
     pub(super) startup: Startup,
-    /// Since when it drains.
+    /// When draining began.
     pub(super) draining: Option<Duration>,
     pub(super) grabs: GrabTurns,
     pub(super) prefetch: Prefetch,
@@ -44,12 +44,12 @@ pub(super) struct Worker {
     pub(super) polled: Duration,
 }
 
-/// What makes a worker exit before it gets a command to.
+/// Reasons for a worker to stop taking jobs without a command.
 pub(super) struct ExitConditions {
     pub(super) job_limit: JobLimit,
     pub(super) memory_limit: MemoryLimit,
-    /// An object is gone and could not be made again, or a plugin writes where it must not. The worker drains once the
-    /// current job is answered.
+    /// An object could not be made again after a panic, or a plugin overwrote memory that is not its own. The worker
+    /// drains once the current job is answered.
     pub(super) is_broken: bool,
 }
 
@@ -104,8 +104,8 @@ impl Worker {
         }
     }
 
-    /// Serves until the worker has to drain and every server has its results. Returns what to drop, and how long that
-    /// may take.
+    /// Serves until the worker has drained and every server has its results. Returns the functions to drop, and the
+    /// time limit for that.
     pub(super) fn run(mut self) -> (Vec<LoadedFunction>, Duration) {
         loop {
             for server in 0..self.sessions.len() {
@@ -185,7 +185,7 @@ impl Worker {
         };
         let mut packets = Vec::new();
         for function in &self.runner.functions {
-            // Names were checked when the file was found; one with a NUL cannot be.
+            // Names were checked when the file was found, so none contains a NUL.
             let _ = encode::can_do(&mut packets, function.name.as_bytes());
         }
         // An ECHO of a few bytes always fits a packet.

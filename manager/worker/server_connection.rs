@@ -13,7 +13,7 @@ use super::spin_guard::{AfterNoJob, SpinGuard};
 pub(crate) use states::{DrainStep, Reaction, ServerMessage, Timeout};
 use states::{GrabForm, Intake, JobRequest, OutstandingEchoes, OutstandingGrabs, Phase};
 
-/// The other job servers wait no longer than this for the answer to a GRAB.
+/// The other job servers wait no longer than this for one server's answer to a GRAB.
 pub(super) const GRAB_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A rejected GRAB is sent again after this pause, which doubles up to the longest.
@@ -39,7 +39,7 @@ pub(crate) struct ServerConnection {
     echoes: Option<OutstandingEchoes>,
     echo_sent_at: Duration,
     received_at: Duration,
-    /// Jobs that ran since then.
+    /// How many jobs ran since anything was received.
     unconfirmed_jobs: u32,
     spin: SpinGuard,
     slow_start: SlowStart,
@@ -134,7 +134,7 @@ impl ServerConnection {
         if requeues && !self.grabs_with_pre_sleep() { self.slow_start.window() } else { 1 }
     }
 
-    /// GRABs whose answers the other servers wait for, or which are among what has come already.
+    /// GRABs whose answers the other servers wait for, or that have already been received.
     pub(crate) fn grabs_out(&self) -> u32 {
         if self.awaits_job() {
             self.phase.request().and_then(JobRequest::grabs).map_or(0, |grabs| grabs.count)
@@ -200,7 +200,7 @@ impl ServerConnection {
         self.received_at > then
     }
 
-    /// The worker was busy elsewhere and read nothing, so silence until now proves nothing.
+    /// The worker was busy elsewhere and read nothing, so the silence so far proves nothing.
     pub(crate) fn forgive_silence(&mut self, now: Duration) {
         self.phase = match self.phase {
             Phase::Greeting { .. } => Phase::Greeting { grab_sent: now },
@@ -260,14 +260,14 @@ impl ServerConnection {
             self.set_request(JobRequest::Awake);
             self.spin.woken(now);
         } else {
-            // It is nothing new and must not end a pause, or two NOOPs at a time would spin.
+            // It adds nothing new and must not end a pause, or pairs of NOOPs would cause a busy loop.
             self.spin.noop();
         }
         // No PRE_SLEEP was sent before the greeting's answer.
         if request.is_none() { Reaction::Unexpected } else { Reaction::Nothing }
     }
 
-    /// `left`: what is outstanding now.
+    /// `left`: the answers that are still outstanding.
     fn grab_answered(&mut self, left: JobRequest) {
         self.set_request(left);
         self.grab_form_works = true;
@@ -318,7 +318,7 @@ impl ServerConnection {
         self.answers_echo = true;
         let Some(echoes) = self.echoes else { return Reaction::Unexpected };
         self.echoes = echoes.later.checked_sub(1).map(|later| OutstandingEchoes { later, ..echoes });
-        // Answers come in order: one to an ECHO that was sent after the GRAB means that the GRAB gets none.
+        // Answers arrive in order, so an answer to an ECHO that was sent after the GRAB means that the GRAB gets none.
         if let Some(JobRequest::Overdue(grabs)) = request
             && self.echoes.is_none()
             && echoes.oldest > grabs.since
@@ -335,7 +335,7 @@ impl ServerConnection {
         self.set_request(JobRequest::Doubted { grabs, until: now.saturating_add(pause) });
     }
 
-    /// The server has rejected what was asked. The next GRAB has the other form, unless this one has worked before.
+    /// The server has rejected the GRAB. The next one has the other form, unless this form has worked before.
     fn grab_rejected(&mut self) {
         self.set_request(JobRequest::Awake);
         if !self.grab_form_works {
@@ -350,7 +350,8 @@ impl ServerConnection {
         self.phase = self.phase.with_request(request);
     }
 
-    /// `quiet`: the worker has nothing else to do, so a sleeper may send GRAB again, which makes up for a lost wake-up.
+    /// `quiet`: the worker has nothing else to do, so a sleeping connection may send GRAB again, which makes up for a
+    /// lost wake-up.
     pub(crate) fn check_timeouts(
         &mut self,
         now: Duration,
@@ -392,7 +393,7 @@ impl ServerConnection {
         Some(silent_since.saturating_add(self.slack).saturating_add(timeout))
     }
 
-    /// When [`ServerConnection::check_timeouts`] should be called next; `None` for not before something is received or
+    /// When [`ServerConnection::check_timeouts`] should be called next; `None` if not before something is received or
     /// sent.
     pub(crate) fn next_timeout(&self, interval: Duration, timeout: Duration) -> Option<Duration> {
         let echo = (self.is_greeted() && !interval.is_zero() && self.echoes.is_none())
@@ -424,7 +425,7 @@ impl ServerConnection {
         };
         match request {
             JobRequest::Sent(_) | JobRequest::Overdue(_) => return DrainStep::Wait,
-            // Otherwise the answer to the last ECHO decides: a job that still comes, comes before it.
+            // Otherwise the answer to the last ECHO decides: any job still on its way arrives before it.
             JobRequest::Doubted { .. } if !self.answers_echo => return DrainStep::Wait,
             JobRequest::Awake | JobRequest::Asleep | JobRequest::Doubted { .. } => {}
         }
@@ -447,7 +448,7 @@ impl ServerConnection {
         matches!(self.intake, Intake::Draining { last_echo: true, .. })
     }
 
-    /// Nothing goes out after the last ECHO but the answer to a job that still comes.
+    /// After the last ECHO, nothing is sent except the answer to a job that still arrives.
     pub(crate) fn last_echo_sent(&mut self, now: Duration) {
         self.echo_sent(now);
         if let Intake::Draining { last_echo, .. } = &mut self.intake {
@@ -455,7 +456,7 @@ impl ServerConnection {
         }
     }
 
-    /// An answer went out: if it followed the last ECHO, another ECHO has to follow the answer.
+    /// An answer was sent: if it followed the last ECHO, another ECHO must follow it.
     pub(crate) fn answer_sent(&mut self) {
         if let Intake::Draining { last_echo, .. } = &mut self.intake {
             *last_echo = false;

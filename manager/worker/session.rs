@@ -22,11 +22,11 @@ use crate::worker::reconnect_backoff::ReconnectBackoff;
 use crate::worker::sender::{self, Sender};
 use crate::worker::server_connection::ServerConnection;
 
-/// Data the server does not acknowledge within this time end the connection, as an unanswered keepalive does.
+/// If the server does not acknowledge data within this time, the connection is closed, as with an unanswered keepalive.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Bytes of whole packets a connection may hold while they cannot be taken (a result is being sent elsewhere).
+/// Bytes of whole packets that a connection may buffer while they cannot be processed (because a result is being sent).
 const MAX_BUFFERED: usize = 64 * 1024;
 
 /// One job server of a worker.
@@ -55,25 +55,25 @@ enum Link {
 pub(crate) struct OpenConnection {
     /// Counts the worker's connections from 1.
     pub number: u32,
-    /// What was sent and is awaited.
+    /// The protocol state: what was sent, and which answers are outstanding.
     pub protocol: ServerConnection,
-    /// What came and was not taken yet.
+    /// Received bytes that were not processed yet.
     pub decoder: Decoder,
     /// The sending side.
     pub sender: Arc<Mutex<Sender>>,
-    /// The answer that waits there for room. No other job is taken from this connection meanwhile.
+    /// The pending answer, if there is one. No other job is taken from this connection meanwhile.
     pub answer: Option<PendingAnswer>,
     socket: Arc<Socket>,
-    /// Which socket that is: its number may be something else's by now.
+    /// Identifies the socket: its descriptor number may belong to another file by now.
     identity: Option<(u64, u64)>,
     /// How much was still unacknowledged at the last check.
     on_its_way: Option<usize>,
 }
 
-/// What an attempt to connect came to.
+/// The outcome of an attempt to connect.
 #[derive(Debug)]
 pub(crate) enum ConnectAttempt {
-    /// It goes on.
+    /// It is still in progress.
     Underway,
     /// The connection is made; nothing was sent yet.
     Made,
@@ -96,7 +96,7 @@ impl ServerSession {
         }
     }
 
-    /// The name resolves to something else now; the connection there is stays.
+    /// The name now resolves to other addresses; an existing connection stays.
     pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
         self.addresses = addresses;
         self.next_address = 0;
@@ -110,7 +110,7 @@ impl ServerSession {
         }
     }
 
-    /// What the server is called, and the connection, where there is one.
+    /// The server's name, and the connection, if there is one.
     pub(crate) fn named_connection(&mut self) -> Option<(&str, &mut OpenConnection)> {
         match &mut self.link {
             Link::Up(connection) => Some((&self.name, connection)),
@@ -126,7 +126,7 @@ impl ServerSession {
         }
     }
 
-    /// The conversation, where there is a connection.
+    /// The protocol state, if there is a connection.
     pub(crate) fn protocol(&self) -> Option<&ServerConnection> {
         self.connection_ref().map(|connection| &connection.protocol)
     }
@@ -136,7 +136,7 @@ impl ServerSession {
         self.connection_ref().is_some_and(|connection| connection.answer.is_some())
     }
 
-    /// What poll should watch: the descriptor, and whether for room to write.
+    /// What to poll: the descriptor, and whether to wait for it to become writable.
     pub(crate) fn watched(&self) -> Option<(BorrowedFd<'_>, bool, bool)> {
         match &self.link {
             Link::Down => None,
@@ -153,18 +153,18 @@ impl ServerSession {
         self.connection_ref().is_some_and(|connection| connection.answer.is_none() && connection.protocol.may_grab(now))
     }
 
-    /// Whether it may have jobs for this worker, which may take them.
+    /// Whether the server may assign jobs to this worker, and the worker may take them.
     pub(crate) fn may_have_work(&self) -> bool {
         self.connection_ref()
             .is_some_and(|connection| connection.answer.is_none() && connection.protocol.may_have_work())
     }
 
-    /// GRABs that are out, or whose jobs wait in the receive buffer.
+    /// GRABs that are outstanding, or whose jobs are waiting in the receive buffer.
     pub(crate) fn grabs_out(&self) -> u32 {
         self.protocol().map_or(0, ServerConnection::grabs_out)
     }
 
-    /// How many GRABs it may have, as far as its connection is concerned.
+    /// How many GRABs its connection allows.
     pub(crate) fn window(&self) -> u32 {
         self.connection_ref().map_or(1, |connection| {
             if connection.decoder.held() < MAX_BUFFERED { connection.protocol.window() } else { 1 }
@@ -176,7 +176,7 @@ impl ServerSession {
         self.connection_ref().is_some_and(|connection| connection.answer.is_none() && connection.has_packet())
     }
 
-    /// When something has to be done although nothing is heard. `asks`: whether it may be asked for a job by then.
+    /// The next timeout, if nothing is received before. `asks`: whether the server may be asked for a job by then.
     pub(crate) fn next_due(&self, limits: &WorkerLimits, asks: bool) -> Option<Duration> {
         match &self.link {
             Link::Down => (!self.addresses.is_empty()).then(|| self.retry.at()),
@@ -190,12 +190,12 @@ impl ServerSession {
         }
     }
 
-    /// Whether the server was not down before: `true` once until it is up again.
+    /// Marks the server as down. Returns `true` the first time until it is up again.
     pub(crate) fn mark_down(&mut self) -> bool {
         !std::mem::replace(&mut self.reported_down, true)
     }
 
-    /// Whether the server is known to be down or mute.
+    /// Whether the server is known to be down or unresponsive.
     pub(crate) fn is_down(&self) -> bool {
         self.reported_down || self.addresses.is_empty()
     }
@@ -211,7 +211,7 @@ impl ServerSession {
         self.retry.worked(now);
     }
 
-    /// Starts an attempt where one is due, or looks how one is getting on.
+    /// Starts an attempt to connect if one is due, or checks the one in progress.
     pub(crate) fn connect(&mut self, now: Duration, limits: &WorkerLimits) -> ConnectAttempt {
         match &self.link {
             Link::Down if !self.addresses.is_empty() && now >= self.retry.at() => self.begin(now, limits),
@@ -244,11 +244,11 @@ impl ServerSession {
         ConnectAttempt::Failed(reason)
     }
 
-    /// Takes the made connection into use and greets the server: ECHO and GRAB before any CAN_DO, so that whatever it
-    /// answers proves that it lives, and nothing can be assigned yet.
+    /// Starts to use an established connection, and greets the server with ECHO and GRAB before any CAN_DO: any answer
+    /// proves that the server is alive, and it cannot assign a job yet.
     ///
     /// # Errors
-    /// The system's, where the connection is gone again.
+    /// The system's error, if the connection is already gone.
     pub(crate) fn establish(
         &mut self,
         number: u32,
@@ -282,7 +282,7 @@ impl ServerSession {
         self.connection().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Gives the connection up and plans the next attempt. Returns the number of the connection that is over.
+    /// Closes the connection and plans the next attempt. Returns the number of the closed connection.
     pub(crate) fn lose(&mut self, now: Duration) -> Option<u32> {
         self.retry.failed(now);
         match std::mem::replace(&mut self.link, Link::Down) {
@@ -311,8 +311,8 @@ impl OpenConnection {
         identity(&self.socket) != self.identity || self.sender().was_shut_down()
     }
 
-    /// Whether there is a point in reading on. A packet that is still arriving is read to its end, however long it is:
-    /// only that end lets it be taken.
+    /// Whether to read more. A packet that is still arriving is read to its end, however long it is, because it cannot
+    /// be processed before.
     pub(crate) fn may_read(&self) -> bool {
         self.decoder.is_partial() || self.decoder.pending() < MAX_BUFFERED
     }
@@ -322,15 +322,15 @@ impl OpenConnection {
         !self.decoder.is_partial()
     }
 
-    /// Whether the server has taken some of what is on its way to it since this was asked last: it lives, and what it
-    /// owes an answer to may not even have reached it.
+    /// Whether the server has acknowledged some of the sent data since the last call: then it is alive, and what it has
+    /// to answer may not even have reached it.
     pub(crate) fn takes_bytes(&mut self) -> bool {
         let left = unacknowledged(self.socket.as_fd());
         let before = self.on_its_way.replace(left);
         before.map_or(left > 0, |before| left < before)
     }
 
-    /// Whether a packet is arriving, a job perhaps, of which some has come since then.
+    /// Whether part of a packet (perhaps a job) has arrived since then.
     pub(crate) fn is_receiving(&self, since: Duration) -> bool {
         self.decoder.is_partial() && self.decoder.pending() > 0 && self.protocol.has_received_since(since)
     }
@@ -340,7 +340,7 @@ impl OpenConnection {
         self.on_its_way = None;
     }
 
-    /// How long silence is borne: the greeting is part of connecting.
+    /// How long the server may be silent: during the greeting, the connect timeout applies.
     pub(crate) fn answer_timeout(&self, limits: &WorkerLimits) -> Duration {
         if self.protocol.is_greeted() { limits.echo_timeout } else { limits.connect_timeout }
     }
@@ -353,7 +353,7 @@ impl OpenConnection {
         self.receive(MsgFlags::MSG_DONTWAIT, now)
     }
 
-    /// Waits a little (the receive timeout, which is how often commands are looked for) for something to read.
+    /// Waits for something to read, up to the receive timeout, which is also how often commands are read.
     ///
     /// # Errors
     /// As [`OpenConnection::read_now`].
@@ -374,7 +374,7 @@ impl OpenConnection {
         }
     }
 
-    /// Ends the connection on every copy of the socket, also those a plugin's children hold.
+    /// Shuts the connection down for every copy of the socket, including those that a plugin's children hold.
     fn close(&self) -> u32 {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
         self.number
@@ -396,7 +396,7 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     }
 }
 
-/// Whether the connection is made; its error where it failed.
+/// Whether the connection is established, or the error if it failed.
 fn connect_error(socket: &Socket) -> io::Result<bool> {
     if let Some(error) = socket.take_error()? {
         return Err(error);
@@ -418,7 +418,7 @@ fn tune(socket: &Socket) -> io::Result<()> {
     socket.set_read_timeout(Some(POLL_INTERVAL))
 }
 
-/// An error of a connection as a log line puts it.
+/// A connection error, worded for a log line.
 pub(crate) fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "the job server closed the connection".into(),

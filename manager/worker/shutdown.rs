@@ -25,7 +25,7 @@ impl Worker {
         for session in &mut self.sessions {
             match session.connection() {
                 Some(connection) => connection.protocol.drain(),
-                // Connecting now is of no use.
+                // It is pointless to connect now.
                 None => drop(session.lose(now)),
             }
         }
@@ -45,7 +45,7 @@ impl Worker {
     fn drain_server(&mut self, server: usize, now: Duration, late: Option<Duration>) {
         let Some(connection) = self.sessions[server].connection() else { return };
         if connection.answer.is_some() {
-            // The worker waits for it as for a running job. The manager kills it if it has to go sooner.
+            // The worker waits for it as for a running job. If it must exit sooner, the manager kills it.
             return;
         }
         let unsent = connection.sender().has_pending();

@@ -1,13 +1,13 @@
 //! Wake-ups without work: gearmand 1.1 answers PRE_SLEEP with NOOP, and the GRAB after it with NO_JOB, for as long as
-//! it has an epoch job beside one of low priority. Without pauses that is ten thousand rounds a second. Pure.
+//! it has both an epoch job and one of low priority. Without pauses that is ten thousand rounds a second. Pure.
 //!
-//! Many idle workers that are all woken for each job look the same to those that come too late, and must not pause.
-//! So a worker that is woken at once a few times asks in a way that distinguishes the two: PRE_SLEEP and GRAB in one
-//! write. A server with work answers NOOP and a job; one that only believes in work answers NOOP and NO_JOB.
+//! If many idle workers are all woken for each job, those that come too late see the same pattern, but must not pause.
+//! So after a few immediate wake-ups, a worker asks in a way that distinguishes the two cases: PRE_SLEEP and GRAB in
+//! one write. A server with work answers NOOP and a job; a server that only thinks it has work answers NOOP and NO_JOB.
 
 use std::time::Duration;
 
-/// A wake-up this soon after falling asleep was sent before.
+/// A wake-up this soon after PRE_SLEEP counts as immediate.
 const AT_ONCE: Duration = Duration::from_millis(2);
 /// This many of them in a row are normal.
 const ROUNDS: u32 = 3;
@@ -24,7 +24,7 @@ pub(super) enum AfterNoJob {
     Sleep,
     /// Ask again, with PRE_SLEEP in front.
     Check,
-    /// Ask again after so long.
+    /// Ask again after this pause.
     Pause(Duration),
 }
 
@@ -32,7 +32,7 @@ pub(super) enum AfterNoJob {
 #[derive(Debug, Clone, Default)]
 pub(super) struct SpinGuard {
     fell_asleep: Duration,
-    /// Wake-ups at once, in a row.
+    /// Immediate wake-ups in a row.
     rounds: u32,
     /// The check that is under way.
     check: Option<SpinCheck>,

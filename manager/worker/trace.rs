@@ -6,7 +6,7 @@ use crate::worker::manager_link::ManagerLink;
 /// The level of such a line, as [`crate::worker::messages::WorkerMessage::Log`] has it.
 const EVERYTHING: u8 = 5;
 
-/// Whether packets are logged: asked before anything is made of one.
+/// Whether packets are logged; checked before one is formatted.
 pub(super) fn is_wanted(manager_link: &ManagerLink) -> bool {
     manager_link.wants(EVERYTHING)
 }
@@ -17,8 +17,8 @@ pub(super) fn received(manager_link: &ManagerLink, server: &str, packet: &Packet
     manager_link.log(EVERYTHING, None, &text);
 }
 
-/// Logs what is sent to a server, where that is wanted. The end of the last packet may be missing: a result is sent
-/// from where it lies.
+/// Logs what is sent to a server, if packets are logged. The end of the last packet may be missing, because a result is
+/// sent without copying it.
 pub(super) fn sent(manager_link: &ManagerLink, server: &str, bytes: &[u8]) {
     if is_wanted(manager_link) {
         for packet in packets(bytes) {

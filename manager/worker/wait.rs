@@ -1,4 +1,4 @@
-//! Where a worker waits: in a receive while one answer is awaited, else in poll over everything.
+//! Where a worker blocks: in recv while it expects an answer from one server, otherwise in poll over everything.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -37,8 +37,8 @@ impl Worker {
 
     /// Whether everything has to be polled again.
     ///
-    /// Not by when commands were looked for last: that is also done after a job, and then nothing else would ever be
-    /// polled while one server has job after job.
+    /// This does not depend on when commands were last read: they are also read after a job, and then nothing else
+    /// would ever be polled while one server has job after job.
     pub(super) fn is_poll_due(&self, now: Duration) -> bool {
         now.saturating_sub(self.polled) >= POLL_INTERVAL
     }
@@ -121,7 +121,7 @@ impl Worker {
         }
     }
 
-    /// The earliest moment at which something has to be done although nothing is heard.
+    /// The earliest timeout, if nothing is received before.
     fn next_due(&self) -> Option<Duration> {
         let connects = self.draining.is_none() && self.startup.may_connect;
         let sessions = self.sessions.iter().filter(|session| connects || Self::is_connected(session));
@@ -135,14 +135,14 @@ impl Worker {
         sessions.chain(own.into_iter().flatten()).min()
     }
 
-    /// Proves connections that were silent for long, and gives up those that are mute.
+    /// Sends an ECHO on connections that were silent for long, and closes unresponsive ones.
     fn tick(&mut self, now: Duration) {
         let limits = self.limits.clone();
         let quiet =
             self.draining.is_none() && !self.sessions.iter().any(|s| s.protocol().is_some_and(|t| t.awaits_job()));
         for server in 0..self.sessions.len() {
-            // The server owes nothing while our answer is under way, and the kernel's timeout covers that; nor while what
-            // it has sent was not taken.
+            // The server owes nothing while our answer is being sent (the kernel's timeout covers that), nor while we
+            // have not processed what it has sent.
             let owes = |connection: &&mut OpenConnection| connection.answer.is_none() && !connection.has_packet();
             let connection = self.sessions[server].connection().filter(owes);
             let Some(connection) = connection else { continue };
@@ -187,7 +187,7 @@ fn no_answer_reason(greeted: bool, timeout: Duration) -> String {
     }
 }
 
-/// Rounded up, so that what is due at that moment is due when poll returns.
+/// Rounded up, so that what is due then really is due when poll returns.
 fn timeout_until(now: Duration, due: Duration) -> PollTimeout {
     let left = due.saturating_sub(now);
     let millis = left.as_nanos().div_ceil(1_000_000);

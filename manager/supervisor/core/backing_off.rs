@@ -1,4 +1,4 @@
-//! Which functions and groups wait before they are tried again, and how many starts there is room for.
+//! Which functions and groups back off, and how many workers may start now.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,27 +11,28 @@ use crate::supervisor::backoff::{Backoff, BackoffBounds, IdleDeath};
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::worker_state::WorkerState;
 
-/// Workers that connect at the same time: more would overrun a job server's default backlog.
+/// How many workers may connect at the same time: more would overflow a job server's default backlog.
 const CONNECTING: usize = 16;
-/// A worker that takes longer is no longer in a backlog, and delays no other.
+/// A worker that takes longer than this is not in the backlog any more, and delays no other.
 const CONNECTS_FOR: Duration = Duration::from_millis(200);
-/// Workers of one group that load at the same time. Each group has as many, so a slow one does not delay others.
+/// How many workers of one group may load at the same time. The limit is per group, so a slow group does not delay
+/// others.
 const LOADING: usize = 16;
-/// Workers that are started in one turn of the loop, so that nothing else waits for them.
+/// How many workers are started in one iteration of the loop, so that nothing else has to wait.
 const STARTS: u32 = 16;
 
-/// What has failed, and waits because of it.
+/// The failures and back-offs of functions and groups.
 #[derive(Default)]
 pub(super) struct Failures {
     pub(super) functions: BTreeMap<FunctionName, Backoff>,
     pub(super) groups: BTreeMap<GroupKey, Backoff>,
-    /// Which version of each function failed last.
+    /// The version of each function that last failed.
     pub(super) versions: BTreeMap<FunctionName, ShortHash>,
     /// The latest reason of each failing function.
     pub(super) reasons: BTreeMap<FunctionName, String>,
-    /// The latest failure of any worker, and the functions that it was to serve.
+    /// The latest failure of any worker, and the functions of that worker.
     pub(super) last: Option<(Vec<FunctionName>, String)>,
-    /// Versions that asked not to be started again, by function.
+    /// Versions that asked not to be restarted (exit code 125), by function.
     pub(super) not_restarted: BTreeMap<FunctionName, ShortHash>,
 }
 
@@ -56,7 +57,7 @@ impl Failures {
         self.functions.values().chain(self.groups.values())
     }
 
-    /// Whether no function and no group has a reason to wait.
+    /// Whether no function and no group backs off.
     pub(super) fn nothing_waits(&self) -> bool {
         self.functions.is_empty() && self.groups.is_empty() && self.not_restarted.is_empty()
     }
@@ -67,13 +68,13 @@ impl Failures {
         self.not_restarted.remove(function);
     }
 
-    /// The function has another version, which does not wait for what the one before it did wrong.
+    /// The function has a new version, which does not inherit the back-off of the old one.
     pub(super) fn forget_version(&mut self, function: &FunctionName) {
         self.functions.remove(function);
         self.reasons.remove(function);
     }
 
-    /// Nothing waits any more; what failed last is still known.
+    /// Ends all back-offs, but keeps the last failure.
     pub(super) fn forget_all(&mut self) {
         let last = self.last.take();
         let versions = std::mem::take(&mut self.versions);
@@ -86,7 +87,7 @@ impl Core {
         BackoffBounds { longest: self.config.backoff_max, healthy_after: self.config.healthy_after }
     }
 
-    /// A failure outside a job that is known to be this function's.
+    /// A failure outside a job that this function is known to have caused.
     pub(super) fn record_failure(
         &mut self,
         function: &FunctionName,
@@ -104,8 +105,8 @@ impl Core {
         self.report_backing_off(function.to_string(), &after, changed, now);
     }
 
-    /// A death while starting or idle: it counts against the functions that changed last, or against the group if all
-    /// came at the same time.
+    /// A death while starting or idle: it counts against the most recently changed functions, or against the group if
+    /// all of them changed at the same time.
     pub(super) fn died_outside_job(&mut self, worker: &WorkerRecord, at: IdleDeath, now: Duration) {
         let (key, names, born) = (&worker.key, worker.names(), worker.born);
         let changed = |name: &str| self.catalog.changed(name);
@@ -124,7 +125,7 @@ impl Core {
         self.report_backing_off(all, &after, changed, now);
     }
 
-    /// A death in a job of this function. `done` counts its finished jobs.
+    /// A death in a job of this function. `done` is the number of its finished jobs.
     pub(super) fn died_in_job(&mut self, function: &FunctionName, worker: &WorkerRecord, done: u64, now: Duration) {
         self.record_failing_version(function, worker);
         let chance = self.random.f64();
@@ -140,7 +141,7 @@ impl Core {
         }
     }
 
-    /// After every failure that may make functions or groups wait.
+    /// Called after every failure that may make functions or groups back off.
     fn report_backing_off(&mut self, function: String, backoff: &Backoff, changed: bool, now: Duration) {
         self.groups.look_at_all();
         if let Some(until) = backoff.waits_until(now).filter(|_| changed) {
@@ -149,7 +150,7 @@ impl Core {
         }
     }
 
-    /// Whether a worker may be started with the function now, or has to do without it.
+    /// Whether a worker may be started with the function now, or must be started without it.
     pub(super) fn may_start(&self, function: &str, now: Duration) -> bool {
         !self.is_not_restarted(function) && !self.is_backing_off(function, now)
     }
@@ -200,7 +201,7 @@ impl Core {
         if self.is_group_backing_off(key, now) {
             return 0;
         }
-        // It will exit soon, since it can have no job, and that decides how long the next one waits.
+        // It has no job, so it will exit soon, and how it exits determines the next back-off.
         let fails = |worker: &WorkerRecord| !worker.has_served && worker.may_have_failed();
         if self.workers.unsettled(key).any(|(_, worker)| fails(worker)) {
             return 0;
@@ -228,8 +229,8 @@ impl Core {
         functions.chain(self.failures.groups.get(key)).any(|backoff| backoff.is_on_probation(now, healthy_after))
     }
 
-    /// One at a time, until one with the function has outlived the last wait; none while one is about to exit, since
-    /// that decides how long the next one waits.
+    /// One at a time, until one with the function has outlived the last back-off; none while one is about to exit,
+    /// since its exit determines the next back-off.
     fn probation_room(&self, key: &GroupKey, function: Option<&FunctionName>, probation: Duration) -> usize {
         let all: Vec<&WorkerRecord> = match function {
             Some(function) => self.workers.with_function(function).map(|(_, worker)| worker).collect(),
@@ -248,12 +249,11 @@ impl Core {
     }
 
     /// Whether a worker that has served since then has outlived the probation, as far as its messages have been read.
-    /// Where there is none, nothing has to be read: no timer would bring that about.
     pub(super) fn has_outlived(&self, probation: Duration, since: Duration) -> bool {
         probation.is_zero() || self.read >= since.saturating_add(probation)
     }
 
-    /// Lets loaded workers connect, the oldest first, as far as there is room.
+    /// Lets loaded workers connect, the oldest first, up to the limit.
     pub(super) fn start_connecting(&mut self, now: Duration) {
         let room = CONNECTING.saturating_sub(self.connecting(now));
         for _ in 0..room {
@@ -268,12 +268,12 @@ impl Core {
         self.workers.count_after(Moment::Connecting, now.checked_sub(CONNECTS_FOR))
     }
 
-    /// At once, if there may be more to start than one turn of the loop allows.
+    /// At once, if more workers may have to be started than one iteration of the loop allows.
     pub(super) fn more_starts(&self, now: Duration) -> Option<Duration> {
         (self.spawns.this_turn >= STARTS).then_some(now)
     }
 
-    /// When a wait is over.
+    /// When the next back-off ends.
     pub(super) fn waits(&self, now: Duration) -> impl Iterator<Item = Duration> {
         let queue = self.workers.first(Moment::Queued);
         let connected = queue.and_then(|_| self.workers.next(Moment::Connecting, now.checked_sub(CONNECTS_FOR)));
@@ -281,7 +281,7 @@ impl Core {
         connected.chain(self.group_waits(now)).filter(move |at| *at > now)
     }
 
-    /// When groups may start workers again that may not now.
+    /// When groups that may not start workers now may do so again.
     pub(super) fn group_waits(&self, now: Duration) -> impl Iterator<Item = Duration> {
         let refused = self.spawns.refused.values().map(|refused| refused.until);
         self.failures.backoffs().filter_map(move |backoff| backoff.waits_until(now)).chain(refused)

@@ -1,6 +1,7 @@
 //! Deadlines of workers. No deadline is checked against older messages: the loop asks which workers are past one
 //! ([`Core::workers_to_read`]), reads their messages and reaps those that have exited, and only then passes the time
-//! ([`Input::Timer`](super::Input::Timer)). So no worker is late because the manager was stopped or starved.
+//! ([`Input::Timer`](super::Input::Timer)). So no worker is declared late because the manager was suspended or starved
+//! of CPU.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
 impl Core {
-    /// The workers with a deadline by `at`: the loop reads their messages before it passes that time.
+    /// The workers with a deadline up to `at`: the loop reads their messages before it passes that time to the core.
     pub(crate) fn workers_to_read(&self, at: Duration) -> Vec<WorkerId> {
         let is_over = |due: &Duration| *due > self.read && *due <= at;
         let own = self.deadlines().into_iter().flat_map(|(moment, time)| {
@@ -28,7 +29,7 @@ impl Core {
         concerned.into_iter().collect()
     }
 
-    /// When the next deadlines for children are over.
+    /// When the next deadline of a child is over.
     pub(super) fn deadlines_due(&self) -> impl Iterator<Item = Duration> {
         let own = self.deadlines().into_iter().filter_map(|(moment, time)| {
             let next = self.workers.next(moment, self.read.checked_sub(time))?;
@@ -38,9 +39,9 @@ impl Core {
         own.chain(watched).chain(self.startup_due()).chain(self.reading_due()).filter(|at| *at > self.read)
     }
 
-    /// The times by which a worker is expected to do something: so long after these moments.
+    /// The limits on what a worker is expected to do next: this long after each of these moments.
     fn deadlines(&self) -> Vec<(Moment, Duration)> {
-        // Others may wait until one that has loaded is connected.
+        // Other workers may be waiting until a loaded one is connected.
         let all = [
             (Moment::Deadline, Duration::ZERO),
             (Moment::Slow, Duration::ZERO),
@@ -50,7 +51,7 @@ impl Core {
         all.into_iter().chain(probation.map(|probation| (Moment::Serving, probation))).collect()
     }
 
-    /// Canaries that serve, and until when they are watched.
+    /// Canaries that serve, and when their watch ends.
     fn watched_canaries(&self) -> impl Iterator<Item = (WorkerId, Duration)> {
         self.workers.canaries().filter_map(|(id, worker)| {
             let WorkerState::Serving { since } = worker.state else { return None };

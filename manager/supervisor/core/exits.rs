@@ -1,4 +1,4 @@
-//! A worker's end: what it counts against, and what is reported.
+//! What happens when a worker exits: which function it counts against, and what is reported.
 
 use std::time::Duration;
 
@@ -30,11 +30,11 @@ impl Core {
         let (decided, answer) = self.settle_job(&worker, exit_report, now);
         self.count_lost_job(&worker, exit_report, now);
         self.report_exit(id, &worker, exit_report, decided, now);
-        // After the report: whatever happens to the manager, a job that runs again has its reason in the log.
+        // Only after the report, so that the log has the reason for a job's second run whatever happens to the manager.
         self.do_next(Action::Release { worker: id, answer });
     }
 
-    /// Reports how a worker ended, and records it against whom it concerns.
+    /// Reports how a worker ended, and records failures against the function or group responsible.
     fn report_exit(
         &mut self,
         id: WorkerId,
@@ -46,7 +46,7 @@ impl Core {
         match worker.state {
             // Reported already, and recorded against its function.
             WorkerState::Draining { reason: ExitReason::CannotServe, .. } => return,
-            // Killed while it started, which was reported: it had no job, so nothing is wrong.
+            // Killed during its start, which was reported already: it had no job, so there is nothing more to do.
             WorkerState::Killed { reason: ExitReason::Replaced | ExitReason::Surplus } => return,
             _ => {}
         }
@@ -95,8 +95,8 @@ impl Core {
         self.record_death(worker, exit_report, now);
     }
 
-    /// It died while it loaded or made a function beside others. Not a canary that may have been killed from outside,
-    /// or has asked not to be started again.
+    /// It died while it loaded a function or made its object, together with others. Excludes a canary that may have
+    /// been killed from outside, or that asked not to be restarted.
     fn fails_beside_others(
         &mut self,
         worker: &WorkerRecord,
@@ -124,8 +124,8 @@ impl Core {
         self.trigger(id, Trigger::StopsTaking, now);
     }
 
-    /// A worker that exits by itself before any job has failed to start, whatever its exit code. Not in a stop: a
-    /// service manager sends SIGTERM to every process.
+    /// Whether a worker that exited by itself before any job counts as a failed start, whatever its exit code. Not
+    /// during a stop, when a service manager sends SIGTERM to every process.
     fn exited_early(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
         let has_worked = worker.has_served && exit_report.jobs.max(worker.reported_jobs()) > 0;
         if self.is_draining() || has_worked {
@@ -153,7 +153,7 @@ impl Core {
         if let Some(version) = worker.at_start().or(worker.only_function()) {
             self.failures.record(version.function.clone(), format!("a worker {how}"));
         }
-        // Its successor may have started by now, and has to count as well.
+        // Its replacement may have started by now, and must be counted as well.
         let left = worker.drain_report.map_or(now, |report| report.at);
         match worker.start.stage {
             StartStage::Over => self.died_outside_job(worker, worker.idle_death(), left),
@@ -166,14 +166,14 @@ impl Core {
         match &exit_report.exit_cause {
             // A worker that has never been ready has had no job, whatever its scoreboard says.
             _ if worker.start.stage != StartStage::Over => self.died_at_start(worker, now),
-            // A thread it left, or something from outside, ended it while its answer was sent: it counts like any
-            // other.
+            // A thread that the job left behind, or something outside, killed it while its answer was being sent: it
+            // counts like any other death.
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
                 if let Some(function) = function(lost.function) {
                     self.died_in_job(&function, worker, exit_report.completed, now);
                 }
             }
-            // It has done work, so nothing speaks against starting another.
+            // It has completed jobs, so there is no reason to delay its replacement.
             ExitCause::OutsideJob if exit_report.jobs > 0 => {}
             ExitCause::OutsideJob => self.died_outside_job(worker, worker.idle_death(), now),
             // It had a job, but which one is unknown: the back-off must not depend on the scoreboard.
@@ -193,9 +193,9 @@ impl Core {
         }
     }
 
-    /// A worker is killed because it was not ready in time.
+    /// Handles a worker that is killed because it was not ready in time.
     pub(super) fn start_timed_out(&mut self, id: WorkerId, now: Duration) {
-        // Taken out, so that it can be read while others are changed.
+        // Removed temporarily, so that it can be read while others are changed.
         let Some(worker) = self.workers.remove(id) else { return };
         let stage = match worker.start.stage {
             StartStage::Loading(_) => ", while its library was loaded",
@@ -234,7 +234,7 @@ impl Core {
 }
 
 impl WorkerRecord {
-    /// What its death outside a job counts as.
+    /// The back-off category of its death outside a job.
     fn idle_death(&self) -> IdleDeath {
         if self.has_served { IdleDeath::Idle } else { IdleDeath::Start }
     }
@@ -249,19 +249,19 @@ impl WorkerRecord {
         self.state.is_live() || matches!(self.state, WorkerState::Draining { reason: ExitReason::ByItself, .. })
     }
 
-    /// Whether its end will count as a failed start, unless a last job comes.
+    /// Whether its exit will count as a failed start, unless one last job arrives.
     pub(super) fn may_have_failed(&self) -> bool {
         !self.state.is_live() && self.exits_unrequested() && (!self.has_served || self.reported_jobs() == 0)
     }
 
-    /// Whether it was draining on command, without a job: its successor has its slot, or nobody needs one.
+    /// Whether it was draining on command, without a job: its slot is already taken, or no longer planned.
     fn died_while_draining(&self, exit_report: &ExitReport) -> bool {
         let was_asked = matches!(self.state, WorkerState::Draining { reason, .. } if reason != ExitReason::ByItself);
         was_asked && exit_report.exit_cause == ExitCause::OutsideJob
     }
 
-    /// The function that its start has reached for the first time. A repeated message changes nothing, or a plugin that
-    /// forges it would never be late.
+    /// The function that its start has just reached. A repeated message has no effect: otherwise a plugin could extend
+    /// its deadline by forging it.
     pub(super) fn function_reached(&mut self) -> Option<FunctionName> {
         let (StartStage::Loading(index) | StartStage::Making(index)) = self.start.stage else { return None };
         let place = self.load_order.iter().position(|at| *at == index).filter(|place| *place >= self.start.begun)?;
@@ -269,7 +269,7 @@ impl WorkerRecord {
         Some(self.functions.get(index)?.function.clone())
     }
 
-    /// The function at which its start is, and its version.
+    /// The function that it is starting, and the function's version.
     pub(super) fn at_start(&self) -> Option<&FunctionVersion> {
         match self.start.stage {
             StartStage::Loading(index) | StartStage::Making(index) => self.functions.get(index),
@@ -286,7 +286,7 @@ fn clause(how: &str) -> String {
     }
 }
 
-/// The function, and its version, that asked not to be started again. A canary's new version is rejected anyway.
+/// The function and version that asked not to be restarted. A canary's new version is rejected anyway.
 fn refused_restart<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Option<&'a FunctionVersion> {
     let StartStage::Making(index) = worker.start.stage else { return None };
     let function =

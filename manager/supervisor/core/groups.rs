@@ -1,4 +1,4 @@
-//! Compares the workers of each group with the plan, and starts, admits and dismisses what differs.
+//! Compares the workers of each group with the plan, and starts, activates and drains workers accordingly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -15,15 +15,15 @@ use crate::supervisor::reconcile::{
 };
 use crate::supervisor::worker_state::Trigger;
 
-/// What the decisions about groups are made from, besides their workers, as of the last ones.
+/// What decisions about groups depend on besides their workers, as of the last decisions.
 #[derive(Default)]
 pub(super) struct Groups {
     /// Something has changed that may concern every group.
     concerns_all: bool,
-    /// When groups were looked at last.
+    /// When groups were last compared with the plan.
     reconciled_at: Duration,
-    /// Groups about which a decision depends on more than their own workers: on those of others, on how long ago a failure was, or on
-    /// how far a slow start is.
+    /// Groups whose decisions depend on more than their own workers: on other groups' workers, on the time since a
+    /// failure, or on the progress of a slow start.
     entangled: BTreeSet<GroupKey>,
     /// What is known of the others.
     known: BTreeMap<GroupKey, KnownGroup>,
@@ -36,7 +36,7 @@ impl Groups {
     }
 }
 
-/// What stays as it is until something changes that concerns every group.
+/// Cached per group, until something changes that concerns every group.
 struct KnownGroup {
     functions: Rc<GroupFunctions>,
     fits: BTreeMap<(FunctionSet, bool), Fit>,
@@ -45,11 +45,11 @@ struct KnownGroup {
 /// The functions of a group.
 struct GroupFunctions {
     planned: Vec<FunctionName>,
-    /// Those that a worker starts with now: they do not back off, and are not slow.
+    /// Those that a new worker starts with: they are not backing off, and not slow to start.
     wanted: Vec<FunctionName>,
     /// Those of them that are not on probation after a failure.
     sound: Vec<FunctionName>,
-    /// Those at which a start takes long: the others are served without them meanwhile.
+    /// Those that are slow to start: the others are served without them in the meantime.
     slow: Vec<FunctionName>,
 }
 
@@ -60,29 +60,29 @@ impl GroupFunctions {
     }
 }
 
-/// Whether what workers serve is what they would be started with now.
+/// How what workers serve compares with what new ones would serve.
 #[derive(Debug, Clone, Copy)]
 struct Fit {
     wanted: bool,
     sound: bool,
-    /// They serve nothing that new ones would not.
+    /// Whether they serve nothing that new ones would not.
     is_covered: bool,
 }
 
 /// The workers of a group as [`decide`] sees them.
 #[derive(Default)]
 struct GroupView {
-    /// Those about which there may be something to decide, by id.
+    /// Those that may need a decision, by id.
     workers: Vec<GroupWorker>,
     /// How many others there are: settled and fresh.
     settled: usize,
-    /// Whether they serve something that new ones would not: whether they stay depends on who else serves it.
+    /// Whether they serve something that new ones would not, so that whether they stay depends on who else serves it.
     has_missed: bool,
 }
 
 impl Core {
-    /// Starts, admits and dismisses workers until they match the plan. Looks at the groups to which something has
-    /// happened, or which depend on others.
+    /// Starts, activates and drains workers until they match the plan. Considers only groups that have changed or
+    /// depend on others.
     pub(super) fn reconcile(&mut self, now: Duration) {
         let changed = self.workers.take_changed_groups();
         if self.phase != ManagerPhase::Running {
@@ -97,7 +97,7 @@ impl Core {
             changed.union(&self.groups.entangled).cloned().collect()
         };
         keys.iter().for_each(|key| self.reconcile_group(key, now));
-        // Groups may have been left without their starts.
+        // Some groups may not have got all their starts.
         self.groups.concerns_all |= self.more_starts(now).is_some();
     }
 
@@ -106,7 +106,7 @@ impl Core {
         self.plan.groups.iter().map(group_key).chain(self.workers.group_keys().cloned()).collect()
     }
 
-    /// The plan of a group, where it is planned.
+    /// The plan of a group, if it has one.
     pub(super) fn planned_group(&self, key: &GroupKey) -> Option<&Group> {
         match key {
             GroupKey::All => self.plan.all_functions(),
@@ -114,7 +114,7 @@ impl Core {
         }
     }
 
-    /// When time alone changes for the first time after `at` what is decided.
+    /// The first time after `at` at which a decision changes through the passing of time alone.
     fn groups_due(&self, at: Duration) -> Option<Duration> {
         let retires = self.workers.next(Moment::Retires, Some(at));
         retires.into_iter().chain(self.group_waits(at)).chain([self.spawns.after]).filter(|due| *due > at).min()
@@ -143,7 +143,8 @@ impl Core {
         (0..decision.start).for_each(|_| self.start(key, &start_with, None, now));
     }
 
-    /// What to do in a group, whether its workers serve something that new ones would not, and with what these start.
+    /// What to do in a group, whether its workers serve something that new ones would not, and what new ones start
+    /// with.
     fn decide_about(
         &self,
         key: &GroupKey,
@@ -274,18 +275,18 @@ impl Core {
         let free = count.saturating_sub(u32::try_from(live).unwrap_or(u32::MAX));
         let mut room = if wanted.is_empty() { 0 } else { self.room(key, wanted, now) };
         if !slow.is_empty() && !view.workers.iter().any(GroupWorker::is_replaceable) {
-            // No worker can be replaced by one that lacks the slow functions, so only free slots are filled.
+            // A worker without the slow functions cannot replace one with them, so only free slots are filled.
             room = room.min(free);
         }
         if room == 0 && !sound.is_empty() && sound.len() < wanted.len() {
-            // The other functions do not wait for the one on probation: workers without it fill the free slots.
+            // The other functions do not wait for the one on probation: workers without it fill free slots.
             return (self.room(key, sound, now).min(free), sound.clone());
         }
         (room, wanted.clone())
     }
 
-    /// Whether workers that serve this are what would be started now. More functions than wanted are no fault: a
-    /// function that backs off, or is isolated, may go on being served where it works.
+    /// Whether workers that serve this match what would be started now. Serving more than that is fine: a function that
+    /// backs off or is isolated may stay in service where it works.
     fn fit(&self, key: &GroupKey, serves: &FunctionSet, is_loaded: bool, functions: &GroupFunctions) -> Fit {
         let GroupFunctions { planned, wanted, sound, .. } = functions;
         let current = |version: &FunctionVersion| self.catalog.is_serving(&version.function, version.hash);
@@ -302,7 +303,7 @@ impl Core {
         }
     }
 
-    /// Groups in which something is to be done, although they are not looked at after the next input, whatever that is.
+    /// Groups that need a decision but would not be considered after the next input.
     #[cfg(test)]
     pub(super) fn overlooked_groups(&self, now: Duration) -> Vec<(GroupKey, GroupDecision)> {
         if self.phase != ManagerPhase::Running || self.groups.concerns_all {

@@ -31,13 +31,13 @@ use crate::worker::messages::WorkerMessage;
 pub(crate) enum Input {
     /// The worker directories were read.
     Scanned(ScanResult),
-    /// Where a library has others looked for, as its probe found.
+    /// The paths where a library's siblings are looked for, as found by its probe.
     SiblingPlaces {
         /// Its function.
         function: FunctionName,
         /// The file as it was found.
         identity: FileIdentity,
-        /// The places, and what was there.
+        /// The paths, and what was there.
         beside: Vec<SiblingPlace>,
     },
     /// A probe is over.
@@ -56,14 +56,14 @@ pub(crate) enum Input {
         /// Its addresses, or one sentence.
         result: Result<Vec<SocketAddr>, String>,
     },
-    /// A job server was asked what it is.
+    /// A job server was asked for its version.
     Version {
         /// Which server.
         server: usize,
         /// Its version; `None` if it sends none.
         version: Option<ServerVersion>,
     },
-    /// A worker's process exists.
+    /// A worker's process was started.
     Spawned {
         /// Which worker.
         worker: WorkerId,
@@ -77,7 +77,7 @@ pub(crate) enum Input {
         /// The system's error.
         reason: String,
     },
-    /// A worker was not started, since a stored library it needs is gone or was changed.
+    /// A worker was not started, because a stored library that it needs is gone or was changed.
     LibraryLost {
         /// Which worker.
         worker: WorkerId,
@@ -95,7 +95,7 @@ pub(crate) enum Input {
     Ended {
         /// Which worker.
         worker: WorkerId,
-        /// How, and at what.
+        /// How it ended, and what it was doing.
         exit_report: ExitReport,
     },
     /// A signal, or a request over the control socket, to stop.
@@ -115,14 +115,14 @@ pub(crate) enum Input {
     FailuresRead(FailureReading),
     /// A job is to get all its attempts again.
     ClearAttempts(AttemptsOf),
-    /// A version that was rejected is to be tried again.
+    /// `retry` was requested for a function.
     Retry {
         /// Its function.
         function: FunctionName,
         /// Who asks for it.
         asked: RequestOrigin,
     },
-    /// An earlier version is to be served until the content of worker_dir changes.
+    /// A rollback was requested: an earlier version is to be served until the content of worker_dir changes.
     Rollback {
         /// Its function.
         function: FunctionName,
@@ -131,9 +131,9 @@ pub(crate) enum Input {
         /// Who asks for it.
         asked: RequestOrigin,
     },
-    /// The configuration was read again. Effects have it already.
+    /// The configuration was reloaded. The effects have it already.
     Reload(Box<Config>),
-    /// Something due may have become due.
+    /// Time has passed, so something may be due.
     Timer {
         /// Everything from the workers of [`Core::workers_to_read`](super::Core::workers_to_read) up to then was read.
         read: Duration,
@@ -141,7 +141,7 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// Whether it changes nothing but one worker: what else follows from it says so by itself.
+    /// Whether it changes only one worker. Anything else that it affects is marked as changed separately.
     pub(super) fn is_of_one_worker(&self) -> bool {
         matches!(
             self,
@@ -174,7 +174,7 @@ pub(crate) struct ExitReport {
     pub pid: i32,
     /// How the process ended.
     pub end: ExitStatus,
-    /// The job server of the lost job, counted as in the worker's configuration, where that is known.
+    /// Index of the lost job's server in the worker's configuration, if known.
     pub server: Option<usize>,
     /// What it was doing, from its scoreboard.
     pub exit_cause: ExitCause,
@@ -182,15 +182,15 @@ pub(crate) struct ExitReport {
     pub cut_another: bool,
     /// Jobs it had run.
     pub jobs: u64,
-    /// The job it had in hand is among them already: only its answer was not sent.
+    /// Whether they include the job in hand, of which only the answer was not sent.
     pub is_counted: bool,
-    /// The most memory it had, in KiB.
+    /// Its peak memory, in KiB.
     pub peak_kib: u64,
     /// It got no more memory, as far as that is known.
     pub out_of_memory: Option<OutOfMemory>,
     /// The hash of the lost job's workload, where it was saved and its client has not named the job.
     pub workload: Option<WorkloadHash>,
-    /// Jobs with a result of the lost job's function, over all workers there ever were.
+    /// Completed jobs of the lost job's function, in all workers so far.
     pub completed: u64,
     /// The id of its crash report, if it is to get one.
     pub report: Option<RecordId>,
@@ -203,9 +203,9 @@ pub(crate) struct ScoreboardReading {
     pub worker: WorkerId,
     /// Its job, where it runs one.
     pub job: Option<JobInHand>,
-    /// The job's server, counted as in the worker's configuration, where that is known.
+    /// Index of the job's server in the worker's configuration, if known.
     pub server: Option<usize>,
-    /// The scoreboard holds what no worker writes, so the worker may have any job, or none.
+    /// The scoreboard holds values that no worker writes, so the worker may have any job, or none.
     pub overwritten: bool,
 }
 
@@ -216,7 +216,7 @@ pub(crate) enum Action {
     Scan,
     /// Probe a file.
     Probe(Candidate),
-    /// Probe a file that has not changed since it failed for a passing reason. Others go before it.
+    /// Probe a file again that failed for a transient reason and has not changed. Other probes go first.
     ProbeAgain(Candidate),
     /// Look a job server's name up.
     Resolve {
@@ -229,7 +229,7 @@ pub(crate) enum Action {
     AskVersion {
         /// Which server.
         server: usize,
-        /// Where it is, to be tried in turn.
+        /// Its addresses, to be tried in turn.
         addresses: Vec<SocketAddr>,
     },
     /// Start a worker.
@@ -249,7 +249,8 @@ pub(crate) enum Action {
     TerminateOverdue(WorkerId),
     /// Kill a worker and its process group.
     Kill(WorkerId),
-    /// End the connections of a worker that is gone, so that its job goes to another, after the answer if there is one.
+    /// Close the connections of a worker that has exited, after sending the answer if there is one, so that its job is
+    /// requeued.
     Release {
         /// Which worker.
         worker: WorkerId,
@@ -272,19 +273,19 @@ pub(crate) enum Action {
         /// Which job.
         job: JobKey,
     },
-    /// A job server may give its handles to other jobs by now.
+    /// Drop what the deny list has for a job server, because it may have reused its handles.
     ForgetDenied {
         /// Its name.
         server: String,
     },
-    /// Remember that a version is good.
+    /// Record that a version is good.
     SetLastGood {
         /// Its function.
         function: FunctionName,
         /// Which.
         version: CheckedVersion,
     },
-    /// Remember that a version is bad.
+    /// Record that a version was rejected.
     Reject {
         /// Its function.
         function: FunctionName,
@@ -305,7 +306,8 @@ pub(crate) enum Action {
         /// Its hash.
         hash: ShortHash,
     },
-    /// Remember that an earlier version is served although worker_dir holds another; or, without one, that it is not.
+    /// Record that a function is pinned to an earlier version although worker_dir holds another; `None` removes the
+    /// pin.
     Pin {
         /// The function.
         function: FunctionName,
@@ -326,7 +328,7 @@ pub(crate) enum Action {
     },
     /// Log an event and send it to followers.
     ReportEvent(Event),
-    /// Log what each worker that is left still does.
+    /// Log what each remaining worker is doing.
     TellAwaited,
     /// Report to the caller that started the manager that it serves, with a note.
     Announce(Option<String>),
@@ -349,7 +351,7 @@ pub(crate) struct WorkerStart {
     pub dedicated: bool,
     /// Whether it tries a new version of a function.
     pub is_canary: bool,
-    /// Number of the start.
+    /// The number of this start.
     pub generation: u64,
     /// How many workers are planned in all.
     pub siblings: u32,

@@ -1,10 +1,11 @@
-//! Functions that do not start beside others in one process: a library that needs more static TLS than is left, one
-//! that needs another version of a library that is loaded already, or a `new()` that needs what another one holds.
+//! Functions that do not start in one process with others: a library that needs more static TLS than is left, one that
+//! needs another version of a library that is already loaded, or a `new()` that needs a resource that another one
+//! holds.
 //!
 //! A function that fails to start in an all-functions worker is started alone, while the others go on without it. Once
-//! it starts alone it is tried beside the others again. If it fails there, it cannot share a process with them, and
-//! gets workers of its own until it or one of the others changes. So a failing function is never tried at the expense
-//! of others.
+//! it starts alone, it is tried with the others again. If it fails there, it cannot share a process with them, and gets
+//! dedicated workers until it or one of the others changes. So a failing function is never tried at the expense of
+//! others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -32,19 +33,19 @@ pub(super) struct Isolated {
     reported: bool,
 }
 
-/// How much is known of it.
+/// How far the attempts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Isolation {
     /// It is being started alone.
     Alone,
-    /// It starts alone: now it is tried beside the others again.
+    /// It starts alone, and is now being tried with the others again.
     Rejoining,
-    /// It starts alone and fails beside the others.
+    /// It starts alone, but fails with the others.
     Confirmed,
 }
 
 impl Core {
-    /// Where functions are served that the all-functions workers cannot have.
+    /// Functions that the all-functions workers cannot serve, and where they are served.
     pub(super) fn placements(&self) -> BTreeMap<FunctionName, Placement> {
         let current = self.isolated.iter().filter(|(name, isolated)| self.catalog.is_serving(name, isolated.version));
         let placement = |state| match state {
@@ -54,8 +55,8 @@ impl Core {
         current.map(|(name, isolated)| (name.clone(), placement(isolated.state))).collect()
     }
 
-    /// A function failed to start in this worker, which is taken out. True where that was beside others; whether it
-    /// starts alone is tried next.
+    /// A function failed to start in this worker, which was removed from the table. True if there were other functions
+    /// in it; then it is tried alone next.
     pub(super) fn is_isolated_by(
         &mut self,
         worker: &WorkerRecord,
@@ -67,8 +68,8 @@ impl Core {
         let beside: Vec<FunctionVersion> = worker.loaded_before(name).cloned().collect();
         let is_tried = worker.canary.iter().flatten().any(|tried| tried == failed);
         if is_tried {
-            // A new version that fails alone is bad. Where two must never be at work, it cannot be tried beside the old
-            // one.
+            // A new version that fails alone is bad. If two workers must never serve at once, it cannot be tried
+            // alongside the old one.
             if beside.is_empty() || self.is_mutex(name) {
                 return false;
             }
@@ -91,8 +92,8 @@ impl Core {
         !is_alone
     }
 
-    /// Whether the function is to be kept away from the all-functions workers: it failed in one of them, or alone while
-    /// they are to have it, too. Not where it is all they have.
+    /// Whether the all-functions workers must do without the function: it failed in one of them, or alone although they
+    /// are to serve it, too. Not if it is the only function they have.
     fn may_be_isolated(&self, worker: &WorkerRecord, version: &FunctionVersion) -> bool {
         match worker.key {
             GroupKey::All => worker.functions.len() > 1,
@@ -116,7 +117,7 @@ impl Core {
         }
     }
 
-    /// Whether a worker of this version alone has loaded it, and is there.
+    /// Whether there is a worker with only this version that has loaded it.
     fn starts_alone(&self, version: &FunctionVersion) -> bool {
         self.alone(version).any(|worker| worker.state.is_loaded())
     }
@@ -125,7 +126,7 @@ impl Core {
         self.workers.alone(version).filter(|worker| worker.state.is_live())
     }
 
-    /// A worker has loaded all its functions: those of an all-functions worker work together.
+    /// A worker has loaded all its functions: if it is an all-functions worker, they work together.
     pub(super) fn has_loaded(&mut self, id: WorkerId, now: Duration) {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.key == GroupKey::All) else { return };
         let functions = worker.functions.clone();
@@ -133,7 +134,7 @@ impl Core {
         self.rejoined(|version| functions.contains(version), now);
     }
 
-    /// Ends the isolation of what is tried beside the others again, where these versions do well there.
+    /// Ends the isolation of functions that were tried with the others again and work there.
     fn rejoined(&mut self, does_well: impl Fn(&FunctionVersion) -> bool, now: Duration) {
         let has_rejoined = |(name, isolated): (&FunctionName, &Isolated)| {
             let version = FunctionVersion { function: name.clone(), hash: isolated.version };
@@ -150,8 +151,8 @@ impl Core {
         }
     }
 
-    /// Versions that every all-functions worker serves. No worker is left to try these beside the others, and none
-    /// needs to be: they have been loaded beside them.
+    /// Versions that every all-functions worker already serves. They need not be tried with the others: they are loaded
+    /// together.
     fn served_by_all(&self) -> Vec<FunctionVersion> {
         let Some(group) = self.workers.group(&GroupKey::All) else { return Vec::new() };
         let planned = self.plan.all_functions().map_or(0, |group| group.count as usize);
@@ -166,7 +167,7 @@ impl Core {
         first.iter().filter(have_all).cloned().collect()
     }
 
-    /// Functions whose workers of their own have come up, or gone, since.
+    /// Functions whose dedicated workers have started or exited since.
     pub(super) fn advance_isolation(&mut self, now: Duration) {
         if self.isolated.is_empty() {
             return;
@@ -197,7 +198,7 @@ impl Core {
         }
     }
 
-    /// Whether the all-functions workers have settled: what is tried beside them takes nothing from them then.
+    /// Whether the all-functions workers have settled, so that trying a function with them again costs them nothing.
     fn others_have_settled(&self) -> bool {
         let unsettled = || self.workers.unsettled(&GroupKey::All).map(|(_, worker)| worker);
         let all = || unsettled().filter(|worker| worker.canary.is_none());
@@ -212,13 +213,13 @@ impl Core {
         })
     }
 
-    /// Whether the group is that of a function that may turn out to need workers of its own.
+    /// Whether the group belongs to a function that may turn out to need dedicated workers.
     pub(super) fn is_being_isolated(&self, key: &GroupKey) -> bool {
         let GroupKey::Only(function) = key else { return false };
         self.isolated.get(function).is_some_and(|isolated| isolated.state != Isolation::Confirmed)
     }
 
-    /// Whether it is loaded alone, and, where it had failed alone before, has worked for as long as it waited last.
+    /// Whether it is loaded alone and, if it had failed alone before, has run for as long as its last back-off.
     fn is_proven_alone(&self, version: &FunctionVersion, now: Duration) -> bool {
         let healthy_after = self.config.healthy_after;
         let failing = self.failures.functions.get(&version.function);
@@ -230,7 +231,7 @@ impl Core {
         })
     }
 
-    /// The configuration or a library has changed: isolated functions may not need workers of their own any more.
+    /// The configuration or a library has changed: isolated functions may no longer need dedicated workers.
     pub(super) fn reconsider_isolation(&mut self) {
         let Self { isolated, catalog, established, .. } = self;
         let is_known = |name: &str, hash| catalog.is_serving(name, hash) || catalog.is_next(name, hash);
@@ -243,7 +244,7 @@ impl Core {
         }
     }
 
-    /// Earlier failures no longer count: functions that start alone are tried beside the others again.
+    /// Earlier failures no longer count: functions that start alone are tried with the others again.
     pub(super) fn rejoin_all(&mut self) {
         self.isolated.retain(|_, isolated| isolated.state != Isolation::Alone);
         self.isolated.values_mut().for_each(|isolated| isolated.state = Isolation::Rejoining);
@@ -258,13 +259,14 @@ impl Core {
         }
     }
 
-    /// Whether this version failed to start in an all-functions worker, and has a worker of its own or is to have one.
+    /// Whether this version failed to start in an all-functions worker, and has or will get a dedicated worker.
     pub(super) fn is_isolated(&self, version: &FunctionVersion) -> bool {
         self.isolated.get(&version.function).is_some_and(|isolated| isolated.version == version.hash)
     }
 
-    /// How many workers of its own may start for a function of which that is being found out: one, and not while the
-    /// others start, which must find what they need. While it is tried beside the others, those it has anyway.
+    /// How many dedicated workers may start for a function while it is being tried: one, but not while the
+    /// all-functions workers start, which must get the resources they need. While it is tried with the others, it keeps
+    /// those it has.
     pub(super) fn isolation_room(&self, key: &GroupKey) -> usize {
         let GroupKey::Only(function) = key else { return usize::MAX };
         let Some(isolated) = self.isolated.get(function) else { return usize::MAX };
@@ -285,8 +287,8 @@ impl Core {
         }
     }
 
-    /// The workers of a group that have to stay although they are old: they serve what no new one of their group could
-    /// (it is `missed`), and nothing else serves enough of.
+    /// The workers of a group that must stay although they are old: they serve a function that no new worker of the
+    /// group could (it is in `missed`) and that too few other workers serve.
     pub(super) fn kept<'a>(
         &self,
         key: &GroupKey,
@@ -297,7 +299,7 @@ impl Core {
         if missed.is_empty() {
             return kept;
         }
-        // How many more workers serve each of them than are planned: that many may go.
+        // How many workers more than planned serve each of them: that many may drain.
         let mut spare: BTreeMap<FunctionName, usize> = BTreeMap::new();
         for name in missed {
             let beyond = self.covering(&name, key).saturating_sub(self.plan.planned(&name) as usize);
@@ -318,7 +320,7 @@ impl Core {
         kept
     }
 
-    /// What workers of a group serve that is planned, and that no new one would.
+    /// Planned functions that workers of a group serve but a new one would not.
     pub(super) fn missed(&self, key: &GroupKey, wanted: &[FunctionName]) -> BTreeSet<FunctionName> {
         let alike = self.workers.group(key).into_iter().flat_map(|group| &group.alike);
         let served = alike.filter(|(_, alike)| alike.totals.counted > 0).flat_map(|(functions, _)| functions.iter());
@@ -326,7 +328,8 @@ impl Core {
         missed.filter(|name| self.plan.planned(name) > 0).cloned().collect()
     }
 
-    /// Workers that serve a function. Where two must never do so at once, also those of other groups that are ready to.
+    /// Workers that serve a function. If two must never do so at once, workers of other groups that are ready to serve
+    /// it count, too.
     fn covering(&self, function: &str, key: &GroupKey) -> usize {
         let counted: usize = self.workers.serving_alike(function).map(|(_, alike)| alike.totals.counted).sum();
         if !self.is_mutex(function) {
@@ -338,13 +341,13 @@ impl Core {
         counted.saturating_add(self.workers.with_function(function).filter(|(_, worker)| is_ready(worker)).count())
     }
 
-    /// Whether no worker more than planned may serve the function at any time; also where none is planned any more,
-    /// since one that drains may still have a job.
+    /// Whether never more workers than planned may serve the function. This also holds if none is planned any more,
+    /// since a draining one may still have a job.
     pub(super) fn is_mutex(&self, function: &str) -> bool {
         self.config.rollout_surge(function).of(1) == 0
     }
 
-    /// Whether the worker may go to work beside those of other groups.
+    /// Whether the worker may be activated, given the workers of other groups.
     pub(super) fn may_admit(&self, id: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
         worker.names().iter().filter(|name| self.is_mutex(name)).all(|name| {
@@ -355,7 +358,7 @@ impl Core {
         })
     }
 
-    /// A note about where a function is served.
+    /// A note on where a function is served.
     pub(super) fn isolation_note(&self, function: &str) -> Option<String> {
         let isolated =
             self.isolated.get(function).filter(|isolated| self.catalog.is_serving(function, isolated.version))?;
@@ -368,7 +371,7 @@ impl Core {
     }
 }
 
-/// Whether it takes jobs and may continue to.
+/// Whether it takes jobs and need not stop.
 fn is_counted(worker: &WorkerRecord) -> bool {
     worker.state.is_serving() && worker.canary.is_none() && worker.retirement.runs != JobAllowance::None
 }
@@ -385,8 +388,9 @@ impl WorkerRecord {
     }
 }
 
-/// In which order a worker loads its functions (places in `functions`): those first that are known to work together, in
-/// the same order every time, so that a failure is always that of the new one; what is only tried is last.
+/// The order in which a worker loads its functions (indices into `functions`). Those that are known to work together
+/// come first, always in the same order, and those that are being tried last, so that a failure is always the new
+/// one's.
 pub(super) fn load_order(
     functions: &[FunctionVersion],
     established: &BTreeSet<FunctionVersion>,

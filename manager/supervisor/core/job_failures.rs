@@ -1,4 +1,4 @@
-//! Jobs without a result, by function: what is counted, read and reported.
+//! Counts, reads and reports jobs without a result, by function.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::supervisor::job_failures::{
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::ExitReason;
 
-/// Functions whose counters are read in one turn of the loop.
+/// How many functions' counters are read in one iteration of the loop.
 const READ_AT_ONCE: usize = 8;
 
 /// One function's jobs without a result.
@@ -42,8 +42,8 @@ impl Core {
         }
     }
 
-    /// Counts the job that a dead worker had in hand, unless the job is counted already or its end says nothing about
-    /// it.
+    /// Counts the job that a dead worker had in hand, unless it is already counted or the worker's end says nothing
+    /// about it.
     pub(super) fn count_lost_job(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
         let by_us = worker.ended_by_us(exit_report.end).is_some_and(|reason| reason != ExitReason::JobTimeout);
         if by_us || worker.start.stage != StartStage::Over || exit_report.is_counted {
@@ -51,7 +51,7 @@ impl Core {
         }
         let (lost, function) = match &exit_report.exit_cause {
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => (Some(lost), worker.functions.get(lost.function)),
-            // Which job it was is unknown, but not of which function where there is only one.
+            // Which job it was is unknown, but if the worker has only one function, the function is known.
             ExitCause::Unknown => (None, worker.only_function()),
             ExitCause::Drained | ExitCause::OutsideJob => return,
         };
@@ -70,8 +70,8 @@ impl Core {
         failures.history.job_failed(now);
     }
 
-    /// The functions whose counters are to be read now: some of them where there are many, since each reads every
-    /// worker's scoreboard. The others follow at the next turn of the loop.
+    /// The functions whose counters to read now. If there are many, only some of them, since each reads every worker's
+    /// scoreboard; the others follow in the next iterations.
     pub(crate) fn failures_to_read(&self, now: Duration) -> Vec<FunctionName> {
         let due = |failures: &FunctionFailures| failures.history.due().is_some_and(|at| now >= at);
         let names = self.jobs.failures.iter().filter(|(_, failures)| due(failures)).map(|(name, _)| name.clone());
@@ -132,7 +132,7 @@ impl Core {
         failures.map_or(JobTotals { completed, failed, ..JobTotals::default() }, |f| f.totals(completed, failed))
     }
 
-    /// The rate at which its jobs fail; none where they do not.
+    /// The failure rate of its jobs; `None` if none fail.
     pub(crate) fn failure_rate(&self, function: &str, totals: &JobTotals, now: Duration) -> Option<FailureRate> {
         self.jobs.failures.get(function)?.history.rate(totals, now)
     }

@@ -15,21 +15,21 @@ pub(crate) struct JobServerState {
     /// As configured.
     pub name: String,
     host: JobServerAddress,
-    /// Whether the configuration names it. Places in the list are never given to another server: old workers still
-    /// report about the servers they were started with.
+    /// Whether it is in the configuration. Indices in the list are never reused, because old workers still report about
+    /// the servers they were started with.
     used: bool,
     /// What its name resolved to last.
     pub addresses: Vec<SocketAddr>,
-    /// Whether it is an address already, which needs no look-up.
+    /// Whether it is an IP address, which needs no look-up.
     literal: bool,
     pub(super) resolving: bool,
     up: BTreeSet<WorkerId>,
-    /// Workers it took a connection from and does not answer.
+    /// Workers whose connection it accepted but does not answer.
     unresponsive: BTreeSet<WorkerId>,
-    /// Whether it was reported that it answers some and not others.
+    /// Whether it was reported that it answers only some workers.
     partly_reported: bool,
     reported: ReportedState,
-    /// Whether it was asked for its version since it is up.
+    /// Whether it was asked for its version since it came up.
     asked: bool,
 }
 
@@ -67,7 +67,7 @@ impl JobServerState {
         self.up.len()
     }
 
-    /// It answers this worker, or the worker is gone.
+    /// It answers this worker, or the worker has exited.
     fn answers(&mut self, id: WorkerId) {
         self.unresponsive.remove(&id);
         self.partly_reported &= !self.unresponsive.is_empty();
@@ -85,12 +85,12 @@ impl Core {
         self.servers.iter().filter(|server| server.used)
     }
 
-    /// Their places, for a worker that starts.
+    /// Their indices, for a worker to be started.
     pub(super) fn used_servers(&self) -> impl Iterator<Item = usize> {
         (0..self.servers.len()).filter(|n| self.servers[*n].used)
     }
 
-    /// Other job servers are configured now: those that are known stay what they are, new ones are looked up.
+    /// Applies another list of job servers: known ones keep their state, new ones are looked up.
     pub(super) fn use_servers(&mut self) {
         self.servers.iter_mut().for_each(|server| server.used = false);
         for host in self.config.hosts.clone() {
@@ -108,12 +108,12 @@ impl Core {
         }
     }
 
-    /// Where the server a worker means is in the list.
+    /// The index in the list of the server that a worker refers to.
     fn place(&self, id: WorkerId, server: usize) -> Option<usize> {
         self.workers.get(&id)?.servers.get(server).copied()
     }
 
-    /// The server a worker means.
+    /// The server that a worker refers to.
     fn meant(&mut self, id: WorkerId, server: usize) -> Option<&mut JobServerState> {
         let place = self.place(id, server)?;
         self.servers.get_mut(place)
@@ -125,7 +125,7 @@ impl Core {
         server.answers(id);
         if server.reported != ReportedState::Up {
             server.reported = ReportedState::Up;
-            // It may be another than the one that went.
+            // It may not be the same server as before.
             server.asked = false;
             let event = Event::ServerUp { server: server.name.clone() };
             self.report(event);
@@ -148,14 +148,15 @@ impl Core {
             self.jobs.forget_server(place);
         }
         if was_up {
-            // Workers in long jobs do not see that it went. A job that is still there costs one more run at most.
+            // Workers in long jobs do not notice that it went down. A job that it still has may run once more than
+            // necessary, at most.
             let name = self.servers[place].name.clone();
             self.do_next(Action::ForgetDenied { server: name });
         }
     }
 
-    /// One that is out of descriptors leaves connections with the kernel, which takes them, while it serves those it
-    /// has: nothing but the difference between its workers shows that.
+    /// If a server is out of descriptors, the kernel accepts connections that the server never answers, while it serves
+    /// those it has. Only the difference between workers shows that.
     pub(super) fn server_unresponsive(&mut self, id: WorkerId, server: usize) {
         let Some(server) = self.meant(id, server) else { return };
         server.unresponsive.insert(id);
@@ -166,7 +167,7 @@ impl Core {
         }
     }
 
-    /// Where priorities are configured, it matters what a job server is.
+    /// The server's version matters only if priorities are configured.
     pub(super) fn ask_versions(&mut self) {
         if self.plan.prioritized(&self.config).is_empty() {
             return;
@@ -196,7 +197,7 @@ impl Core {
         self.report(Event::ConfigWarning { text });
     }
 
-    /// A worker is gone: its connections no longer count.
+    /// A worker has exited: its connections no longer count.
     pub(super) fn forget_connections(&mut self, id: WorkerId) {
         for server in &mut self.servers {
             server.up.remove(&id);

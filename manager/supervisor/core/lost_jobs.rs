@@ -1,7 +1,7 @@
-//! Jobs in hand: how long they may run, and what happens to those whose worker died.
+//! Job timeouts, and what happens to a job in hand whose worker died.
 //!
-//! Nothing is polled: a worker's scoreboard is read when a job in it can first be past its timeout, which is not before
-//! a whole timeout has gone by since it was last seen without one.
+//! Nothing is polled: a worker's scoreboard is read at the earliest time at which a job can be past its timeout, which
+//! is one timeout after the worker was last seen without such a job.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(crate) struct JobReply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LostJob {
     pub disposition: JobDisposition,
-    /// Workers it has cost, where this one counts; and how many it may cost.
+    /// How many workers it has cost, and how many it may cost; `None` if this death does not count.
     pub deaths: Option<(u32, u32)>,
 }
 
@@ -81,7 +81,7 @@ impl Core {
         }
     }
 
-    /// Timeouts may have changed.
+    /// Plans all readings again, because timeouts may have changed.
     pub(super) fn watch_jobs_again(&mut self) {
         self.workers.change_all(|worker| worker.job_watch.next = ScoreboardWatch::Unplanned);
     }
@@ -113,7 +113,7 @@ impl Core {
     }
 
     /// A plugin has overwritten its worker's scoreboard, so how long its job has run is unknown: the worker drains, and
-    /// the job gets the time that a job begun now would have.
+    /// the job gets as much time as a job that begins now.
     fn seen_overwritten(&mut self, id: WorkerId, now: Duration) {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.state.is_at_work()) else { return };
         let names = worker.names();
@@ -130,7 +130,8 @@ impl Core {
         self.trigger(id, Trigger::Overdue(now.saturating_add(bound)), now);
     }
 
-    /// The grace of a job is over: its worker is killed if it is still in that job, or if the job is unknown.
+    /// The grace period of an overdue job may be over: its worker is killed if it still runs that job, or if its job is
+    /// unknown.
     fn seen_overdue(&mut self, seen: &ScoreboardReading, deadline: Duration, now: Duration) {
         let number = seen.job.as_ref().map(|job| job.number);
         let is_same =
@@ -146,7 +147,7 @@ impl Core {
         }
     }
 
-    /// Decides what becomes of the job that a dead worker had in hand, and what its caller is answered.
+    /// Decides what happens to the job that a dead worker had in hand, and what its caller is told.
     pub(super) fn settle_job(
         &mut self,
         worker: &WorkerRecord,
@@ -157,7 +158,7 @@ impl Core {
         self.decide_about_job(worker, exit_report, now)
     }
 
-    /// An answer waits for room in a worker, or does not any more.
+    /// A worker's answer has become pending, or is no longer pending.
     pub(super) fn answer_waits(&mut self, id: WorkerId, server: usize, job: Option<WaitingJob>) {
         self.workers.change(id, |worker| {
             let key = job.and_then(|WaitingJob { function, handle, unique }| {
@@ -171,8 +172,9 @@ impl Core {
         });
     }
 
-    /// Jobs that are done, and whose answers are lost with their worker, are not counted. But half of an answer is out,
-    /// so nobody can send another: where such a job may not run twice, the worker that is given it next fails it.
+    /// Jobs that were done, but whose pending answers are lost with their worker, are not counted. But half of such an
+    /// answer may have been sent, so nobody can send another: if the job may not run twice, it goes on the deny list,
+    /// and the next worker that receives it fails it.
     fn deny_waiting(&mut self, worker: &WorkerRecord, exit_report: &ExitReport) {
         if worker.ended_by_us(exit_report.end).is_some_and(|reason| reason != ExitReason::JobTimeout) {
             return;
@@ -237,7 +239,7 @@ impl Core {
         (decided, (decided.disposition == JobDisposition::Failed).then_some(answer))
     }
 
-    /// The job that its worker's death counts against, and the policy for it. None where we ended the worker for
+    /// The job that the worker's death counts against, and the policy for it. `None` if we killed the worker for
     /// another reason, or the job is unknown.
     fn lost_job(
         &self,
@@ -252,7 +254,7 @@ impl Core {
             (Some(ExitReason::JobTimeout), _) => on_timeout,
             (Some(_), _) => return None,
             (None, false) => on_crash,
-            // Past its timeout, and then it crashed: it runs again only where neither forbids that.
+            // It was past its timeout, and then crashed: it runs again only if both policies allow that.
             (None, true) if on_crash == LostJobPolicy::Fail => on_crash,
             (None, true) => on_timeout,
         };
@@ -283,7 +285,7 @@ impl Core {
     }
 }
 
-/// How a worker ended, in words. One whose connection was broken has an exit code of its own.
+/// How a worker ended, in words. A broken connection has its own exit code.
 pub(super) fn how(exit_report: &ExitReport) -> String {
     match (exit_report.end, &exit_report.exit_cause) {
         (ExitStatus::Exit(CONNECTION_BROKEN), ExitCause::Answering(_)) => {
@@ -309,8 +311,8 @@ impl WorkerRecord {
         }
     }
 
-    /// Why we ended it, where its end is our signal's doing: KILL, or TERM for a job past its timeout. A draining
-    /// worker that dies in another way died by itself.
+    /// Why we killed it, if our signal did: SIGKILL, or SIGTERM for a job past its timeout. A draining worker that dies
+    /// in any other way died by itself.
     pub(super) fn ended_by_us(&self, end: ExitStatus) -> Option<ExitReason> {
         match (self.state, end) {
             (WorkerState::Killed { reason }, ExitStatus::Signal(libc::SIGKILL)) => Some(reason),
@@ -322,7 +324,7 @@ impl WorkerRecord {
         }
     }
 
-    /// The name under which deaths in its job are counted, where `server` is counted as in its configuration.
+    /// The identity under which deaths in its job are counted; `server` is an index into the worker's configuration.
     pub(super) fn job(
         &self,
         job: &JobInHand,

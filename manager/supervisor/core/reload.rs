@@ -7,8 +7,8 @@ use crate::config::Config;
 use crate::supervisor::worker_state::{ExitReason, Trigger};
 
 impl Core {
-    /// Changes to another configuration: every worker is replaced, as by a rollout, by one that was started with it.
-    /// Earlier failures no longer count, so no function waits or is kept from starting.
+    /// Applies another configuration: every worker is replaced, as in a rollout. Earlier failures no longer count, so
+    /// no function backs off or is prevented from starting.
     pub(super) fn reload(&mut self, config: Config, now: Duration) {
         if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             return;
@@ -21,7 +21,7 @@ impl Core {
         self.warned.forget_workers();
         self.workers.change_all(|worker| worker.retirement.at = now);
         self.watch_jobs_again();
-        // A canary of the old configuration would be compared with workers of the new one.
+        // A canary with the old configuration would be compared with workers that have the new one.
         let canaries = self.workers.canaries().filter(|(_, worker)| worker.state.is_live());
         let canaries: Vec<_> = canaries.map(|(id, _)| id).collect();
         for id in canaries {

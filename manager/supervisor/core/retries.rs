@@ -1,4 +1,4 @@
-//! `gm-native retry`: the function's file gets another chance, and the caller waits for what becomes of it.
+//! `gm-native retry`: the function's file gets another chance, and the caller waits for the outcome.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl Core {
         self.retries.0.insert(function, PendingRetry { since, asked });
     }
 
-    /// Something else is asked for, so that a retry that is under way comes to nothing.
+    /// Another request supersedes a retry that is under way.
     pub(super) fn end_retry(&mut self, function: &FunctionName, reason: String) {
         if let Some(retry) = self.retries.0.remove(function) {
             self.report(Event::RetryFailed { function: function.clone(), request: retry.asked.request, reason });

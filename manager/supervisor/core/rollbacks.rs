@@ -1,5 +1,5 @@
-//! Rollbacks: an earlier version is served without a canary, since it was good before, and the caller waits until it
-//! is.
+//! Rollbacks: an earlier version is served without a canary, since it was good before. The caller waits until every
+//! planned worker serves it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) struct PendingRollback {
     pub asked: RequestOrigin,
 }
 
-/// How far a version is on its way to every planned worker.
+/// How many of the planned workers already serve a version.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Pending,
@@ -77,7 +77,7 @@ impl Core {
         }
     }
 
-    /// Why no worker is planned for a function that has a library, if that is so.
+    /// Why no worker is planned for a function that has a library, if none is.
     fn unplanned(&self, function: &str) -> Option<String> {
         let excluded = self.plan.excluded.iter().find(|(name, _)| name == function);
         if let Some((_, reason)) = excluded {
@@ -87,7 +87,7 @@ impl Core {
         (!is_planned).then(|| format!("no worker serves {function}: count and dedicated_count leave none for it"))
     }
 
-    /// What a rollback of the function can lead to; `stored` and `served` are hashes, the latest first.
+    /// The versions that a rollback of the function can go to; `stored` and `served` are hashes, the latest first.
     pub(crate) fn rollback_choice(
         &self,
         function: &FunctionName,
@@ -111,7 +111,7 @@ impl Core {
         self.rollbacks.0.get(function)
     }
 
-    /// Serves an earlier version, and calls off what the function's file holds.
+    /// Serves an earlier version, and cancels the version in the function's file.
     pub(super) fn roll_back(
         &mut self,
         function: &FunctionName,
@@ -123,7 +123,7 @@ impl Core {
         let (from, hash) = (self.served(function), version.hash);
         self.end_retry(function, format!("a rollback to version {hash} took its place"));
         let before = self.rollbacks.0.remove(function);
-        // A rollback to the same version that is under way goes on as this one.
+        // A rollback to the same version that is already under way continues as this one.
         let since = match before {
             Some(PendingRollback { version, since, .. }) if version == hash => since,
             Some(other) => {
@@ -143,7 +143,7 @@ impl Core {
         self.replan(now);
     }
 
-    /// Something else is asked for, so that a rollback that is under way comes to nothing.
+    /// Another request supersedes a rollback that is under way.
     pub(super) fn end_rollback(&mut self, function: &str, reason: String) {
         if let Some((function, rollback)) = self.rollbacks.0.remove_entry(function) {
             self.fail_rollback(function, &rollback, reason);
@@ -155,7 +155,7 @@ impl Core {
         self.report(Event::RollbackFailed { function, request, version, reason });
     }
 
-    /// Reports rollbacks that are complete, and those that come to nothing.
+    /// Reports rollbacks that are complete, and those that failed.
     pub(super) fn finish_rollbacks(&mut self, now: Duration) {
         let pending = std::mem::take(&mut self.rollbacks.0);
         for (function, rollback) in pending {
@@ -179,7 +179,7 @@ impl Core {
         }
     }
 
-    /// How far the function's present version is on its way to every planned worker.
+    /// How many of the planned workers already serve the function's current version.
     pub(super) fn version_progress(&self, function: &FunctionName, now: Duration) -> Progress {
         if let Some(reason) = self.why_never_served(function) {
             return Progress::Failed(reason);
@@ -211,7 +211,7 @@ impl Core {
         }
     }
 
-    /// Why no version of the function will be served, whatever its file holds.
+    /// Why no version of the function will be served, regardless of its file.
     pub(super) fn why_never_served(&self, function: &FunctionName) -> Option<String> {
         if self.is_draining() {
             return Some("the manager is stopping".into());
@@ -222,8 +222,8 @@ impl Core {
         }
     }
 
-    /// Why no worker with the function is started for now, where that is so: the function waits after a failure, or each of
-    /// its groups does, or the system refuses them a process.
+    /// Why no worker with the function can be started for now, if so: the function or each of its groups backs off, or
+    /// the system refuses to create a process.
     fn why_none_starts(&self, function: &FunctionName, now: Duration) -> Option<String> {
         let failure = || {
             let known = self.failures.reasons.get(function).map(String::as_str).or(self.failures.last_of(function));

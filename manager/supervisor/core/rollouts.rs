@@ -1,7 +1,7 @@
 //! New versions of functions that are served already: a canary first, then every worker, or none.
 //!
-//! The canary is a surplus worker: the plan's workers keep serving beside it. Once it is promoted the new version is
-//! the current one, and [`Core::reconcile`] replaces the others in their turn.
+//! The canary is an additional worker: the planned workers keep serving alongside it. Once it is promoted, the new
+//! version is the current one, and [`Core::reconcile`] replaces the other workers one by one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,54 +20,54 @@ use crate::supervisor::reconcile::{JobAllowance, WorkerId};
 use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
 use crate::system::clock;
 
-/// Between two reads of a canary's scoreboard: at first, when code that fails at once takes job
-/// after job from workers that take longer, and at last.
+/// The interval between two reads of a canary's scoreboard: the first one is short, because code that fails at once
+/// takes many jobs from slower workers; the second one is the longest.
 const COUNT_INTERVAL: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
-/// A canary, and the first plan, wait this long for a probe of another file, if none ends.
+/// How long a canary, or the first plan, waits for probes of other files, after the last one that ended.
 pub(super) const READ: Duration = Duration::from_secs(2);
-/// Canaries of one version that may be ended from outside: SIGKILL, or a SIGTERM to one that has done nothing yet, is
-/// not the library's doing, unless it always comes.
+/// How many canaries of one version may be killed from outside: SIGKILL, or SIGTERM to one that has done nothing yet,
+/// is not the library's fault unless it happens every time.
 const KILLS: u32 = 3;
 
-/// The new versions that a worker tries.
+/// The new versions that a canary runs.
 pub(super) type Canary = Vec<FunctionVersion>;
 
-/// What is known of a rollout that is under way.
+/// The state of the rollouts that are under way.
 #[derive(Debug, Default)]
 pub(super) struct RolloutState {
-    /// The rollout that was announced of each function: its version.
+    /// The version of the rollout that was reported for each function.
     announced: BTreeMap<FunctionName, ShortHash>,
     /// Canaries killed from outside, by function.
     kills: BTreeMap<FunctionName, u32>,
-    /// Groups in which a canary of several new versions died, and any of them may be the cause: one at a time from now
-    /// on.
+    /// Groups in which a canary of several new versions died, any of which may be the cause: from now on they are tried
+    /// one at a time.
     one_at_a_time: Vec<GroupKey>,
-    /// Promoted versions that old workers still stand beside, and since when.
+    /// Promoted versions of which old workers are left, and since when.
     rolling: Vec<(FunctionVersion, Duration)>,
     next_count: Option<Duration>,
-    /// Versions whose start has held up a canary, and until when that is remembered.
+    /// Versions whose slow start has held up a canary, and until when to remember that.
     slow: BTreeMap<FunctionVersion, Duration>,
-    /// Groups of which files are being probed: of which functions, and since when these.
+    /// For each group, the functions whose files are being probed, and since when.
     reading: BTreeMap<GroupKey, (Vec<FunctionName>, Duration)>,
 }
 
-/// A function of which a canary tries a new version.
+/// A function with a new version in a canary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TriedFunction {
     /// Its name.
     pub function: FunctionName,
-    /// The version that is served of it meanwhile.
+    /// The version that is in service meanwhile.
     pub serving: Option<ShortHash>,
 }
 
-/// Counters of a canary's new versions, in the order of its trial.
+/// Counters of a canary's new versions, in the order of the canary's list.
 #[derive(Debug, Clone)]
 pub(crate) struct CanaryCounts {
     /// The canary.
     pub worker: WorkerId,
     /// One for each new version.
     pub tallies: Vec<JobCounts>,
-    /// For each, why the last job that failed did; empty where none has.
+    /// For each, why its last failed job failed; empty if none has.
     pub failures: Vec<String>,
 }
 
@@ -107,8 +107,8 @@ impl Core {
         self.schedule_count(now);
     }
 
-    /// Remembers what holds up a canary by a slow start: a new version is tried apart from the others then, and what is
-    /// served already is left out of canaries for a while.
+    /// Records what holds up a canary by starting slowly: a new version is then tried separately, and a version already
+    /// in service is left out of canaries for a while.
     fn find_slow_canaries(&mut self, now: Duration) {
         self.rollouts.slow.retain(|_, until| now < *until);
         let slow = self.workers.canaries().filter(|(_, worker)| self.is_slow(worker));
@@ -118,13 +118,13 @@ impl Core {
         }
     }
 
-    /// Whether a canary is at the slow start of something that it does not try.
+    /// Whether a canary is held up by the slow start of a version that is not new.
     fn is_held_up(&self, id: WorkerId) -> bool {
         let worker = self.workers.get(&id).filter(|worker| self.is_slow(worker));
         worker.is_some_and(|worker| worker.suspects(worker.at_start()).is_empty())
     }
 
-    /// Since when no probe of each group's files has ended.
+    /// Tracks, for each group, which functions' files are being probed, and since when that set is unchanged.
     fn watch_reading(&mut self, now: Duration) {
         let mut before = std::mem::take(&mut self.rollouts.reading);
         if self.catalog.probing().next().is_none() {
@@ -141,7 +141,7 @@ impl Core {
         }
     }
 
-    /// A version that was replaced, rolled back or removed during its canary is withdrawn, which is not reported yet.
+    /// Reports each version that was replaced, rolled back or removed during its canary as withdrawn.
     fn withdraw_rollouts(&mut self) {
         let over = self.rollouts.announced.extract_if(.., |function, hash| !self.catalog.is_next(function, *hash));
         for (function, version) in over.collect::<Vec<_>>() {
@@ -151,14 +151,14 @@ impl Core {
         }
     }
 
-    /// Whether files of the group are being probed, and probes keep ending: what is copied together is tried together,
-    /// by one canary; a probe that takes long is not waited for.
+    /// Whether to wait for probes of the group's files: files copied together are tried together, in one canary, but a
+    /// slow probe is not waited for.
     fn is_being_read(&self, key: &GroupKey) -> bool {
         self.rollouts.reading.get(key).is_some_and(|(_, since)| self.read < since.saturating_add(READ))
     }
 
-    /// For each group the new versions that a canary is to try together. A function with workers of its own is tried
-    /// there, and what is slow to start by a canary of its own.
+    /// For each group, the new versions to try together in one canary. A function with dedicated workers is tried
+    /// there, and a slow starter in a separate canary.
     fn wanted_trials(&self, now: Duration) -> Vec<(GroupKey, Canary)> {
         let mut wanted: BTreeMap<GroupKey, Canary> = BTreeMap::new();
         let mut slow: Vec<(GroupKey, Canary)> = Vec::new();
@@ -186,7 +186,7 @@ impl Core {
 
     fn start_canary(&mut self, key: &GroupKey, canary: Canary, now: Duration) {
         let group = self.planned_group(key);
-        // One that fails beside the others is tried alone, if no other canary of its kind is there.
+        // A version that fails together with others is tried alone, unless it already has such a canary.
         let all = group.map_or_else(
             || canary.iter().map(|tried| tried.function.clone()).collect(),
             |group| group.functions.clone(),
@@ -194,9 +194,9 @@ impl Core {
         let slow = self.slow_functions(key, &all);
         let tried = |name: &FunctionName| canary.iter().find(|tried| tried.function == *name);
         let may_start = |name: &FunctionName| match tried(name) {
-            // Its version before may have asked not to be started again; this one has not.
+            // The previous version may have asked not to be restarted; this one has not.
             Some(version) => !self.is_version_backing_off(version, now),
-            // What is slow to start does not delay a canary.
+            // Slow starters do not delay a canary.
             None => {
                 let is_slow =
                     self.catalog.serving(name).is_some_and(|version| self.rollouts.slow.contains_key(&version));
@@ -218,7 +218,7 @@ impl Core {
         self.start(key, &functions, Some(canary), now);
     }
 
-    /// The version a worker is to be started with: the new one where it is a canary for it.
+    /// The version to start a worker with: the new one if the worker is its canary.
     pub(super) fn version_for(&self, function: &str, canary: Option<&Canary>) -> Option<&CheckedVersion> {
         let tries = canary.is_some_and(|canary| canary.iter().any(|tried| tried.function == *function));
         if tries { self.catalog.next(function) } else { self.catalog.version(function) }
@@ -267,7 +267,7 @@ impl Core {
         if canary.len() != counted.tallies.len() {
             return;
         }
-        // One that may run no more jobs has no more to show.
+        // A canary that has reached its job limit will show nothing more.
         let served =
             if worker.retirement.runs == JobAllowance::None { Duration::MAX } else { self.read.saturating_sub(since) };
         let watches = canary.iter().map(|tried| CanaryPolicy {
@@ -301,7 +301,7 @@ impl Core {
             });
             self.set_last_good(function, version);
             if self.failures.versions.get(function).is_some_and(|failed| failed != hash) {
-                // Failures of the version before do not count against this one.
+                // Failures of the previous version do not count against this one.
                 self.failures.functions.remove(function);
             }
             self.rollouts.announced.remove(function);
@@ -309,14 +309,14 @@ impl Core {
             self.rollouts.rolling.retain(|(version, _)| version.function != *function);
             self.rollouts.rolling.push((FunctionVersion { function: function.clone(), hash: *hash }, now));
         }
-        // What fails beside the old version may not beside the new one.
+        // What fails together with the old version may work together with the new one.
         self.replan(now);
         if self.workers.change(id, |worker| worker.canary = None).is_some() {
             self.do_next(Action::Promote(id));
         }
     }
 
-    /// A new version is bad: it is rejected until its content changes, and the old one stays.
+    /// Rejects a new version until the content of its file changes; the old one stays.
     fn reject(&mut self, version: &FunctionVersion, reason: &str, now: Duration) {
         let FunctionVersion { function, hash } = version;
         if !self.catalog.is_next(function, *hash) {
@@ -336,7 +336,7 @@ impl Core {
         self.reconcile_canaries(now);
     }
 
-    /// A canary reports that it cannot serve a function: true where that is one it tries, and its version rejected.
+    /// A canary reports that it cannot serve a function. True if it is one of its new versions, which is then rejected.
     pub(super) fn canary_cannot_serve(
         &mut self,
         worker: &WorkerRecord,
@@ -351,8 +351,8 @@ impl Core {
         tried.is_some()
     }
 
-    /// A canary died, `at` a function or at an unknown place. True where that is handled here.
-    /// `from_outside`: it may have been killed from outside.
+    /// A canary died, either in function `at` or in an unknown one. True if that is handled here. `from_outside`: it
+    /// may have been killed from outside.
     pub(super) fn canary_died(
         &mut self,
         worker: &WorkerRecord,
@@ -372,7 +372,7 @@ impl Core {
         true
     }
 
-    /// A canary hangs while starting. True where that is handled here.
+    /// A canary hangs during its start. True if that is handled here.
     pub(super) fn canary_hangs(&mut self, worker: &WorkerRecord, how: &str, now: Duration) -> bool {
         let suspects = worker.suspects(worker.at_start());
         if !suspects.is_empty() {
@@ -397,8 +397,8 @@ impl Core {
         self.reject_suspects(&key, &suspects, &reason, now);
     }
 
-    /// A job killed a canary. If it had killed another version before, that does not count against the new one: the
-    /// event that reports so.
+    /// A job killed a canary. If the job had killed another version before, that does not count against the new one;
+    /// returns the event that reports this.
     pub(super) fn excused_by_earlier_death(
         &self,
         canary: &WorkerRecord,
@@ -414,7 +414,7 @@ impl Core {
         Some(Event::CanaryContinued { function, version, handle, unique: job.unique.clone(), killed })
     }
 
-    /// One suspect is rejected; of several each is tried alone.
+    /// A single suspect is rejected; if there are several, each is tried alone.
     fn reject_suspects(&mut self, key: &GroupKey, suspects: &Canary, how: &str, now: Duration) {
         match suspects.as_slice() {
             [only] => self.reject(only, how, now),
@@ -450,8 +450,8 @@ impl Core {
 }
 
 impl WorkerRecord {
-    /// Which of the new versions it tries may have caused its end, `at` a function or at an unknown place: none if it
-    /// is no canary, or ended in code that is not new.
+    /// Which of a canary's new versions may have caused its death, in function `at` or in an unknown one. Empty if the
+    /// worker is not a canary, or died in code that is not new.
     fn suspects(&self, at: Option<&FunctionVersion>) -> Canary {
         let canary = self.canary.iter().flatten();
         canary.filter(|tried| at.is_none_or(|at| at.function == tried.function)).cloned().collect()

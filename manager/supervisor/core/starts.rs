@@ -19,11 +19,11 @@ use crate::supervisor::worker_state::{Effect, ExitReason, Trigger, WorkerState};
 use crate::system::clock;
 use crate::worker::messages::WorkerMessage;
 
-/// Warnings about settings that are remembered, over all functions.
+/// How many warnings about settings are remembered, over all functions.
 const MOST_UNREAD: usize = 1000;
 
 impl Core {
-    /// Starts a worker of a group, with what of it may be served now.
+    /// Starts a worker of a group, with those of its functions that may be served now.
     pub(super) fn start(&mut self, key: &GroupKey, wanted: &[FunctionName], canary: Option<Canary>, now: Duration) {
         let (worker, generation) = self.spawns.next_worker();
         let functions: Vec<_> = shuffle(wanted, |name| self.config.priority(name), &mut self.random)
@@ -63,7 +63,7 @@ impl Core {
             },
         );
         let pause = self.config.worker_initial_spawn_splay;
-        // A retry keeps to its own back-off, and takes no turn of the others.
+        // A retry after a refused process has its own back-off, and does not use up the others' turns.
         if !pause.is_zero() && !self.has_failed(key, now) {
             self.spawns.after = now.saturating_add(pause);
         }
@@ -83,7 +83,7 @@ impl Core {
         }));
     }
 
-    /// The longest of the functions' times to start: until the first of them is reached, any may be the slow one.
+    /// The longest `start_timeout` of the functions: until the first of them is reached, any may be the slow one.
     pub(super) fn start_timeout(&self, functions: &[FunctionName]) -> Duration {
         functions.iter().map(|name| self.config.start_timeout(name)).max().unwrap_or(self.config.start_timeout)
     }
@@ -103,9 +103,9 @@ impl Core {
         }
     }
 
-    /// No process could be made: its group waits, longer each time, since a limit that is too low stays so. Other
-    /// groups do not wait: they may not meet that limit. Starts that were decided on together fail together, which is
-    /// logged once.
+    /// No process could be created: the group backs off, longer each time, since a limit that is too low will not
+    /// change by itself. Other groups do not wait, since they may not reach that limit. Starts that were decided
+    /// together fail together, which is logged once.
     pub(super) fn spawn_failed(&mut self, id: WorkerId, reason: String, now: Duration) {
         let Some(worker) = self.workers.remove(id) else { return };
         let is_told = self.spawns.refusal(now).is_some();
@@ -124,8 +124,8 @@ impl Core {
         }
     }
 
-    /// A stored library is gone, or was changed: it is made again from worker_dir, and until then its function waits.
-    /// The others of the group go on without it.
+    /// A stored library is gone, or was changed: it is stored again from worker_dir, and until then its function waits.
+    /// The group's other functions are started without it.
     pub(super) fn library_lost(&mut self, id: WorkerId, function: &FunctionName, now: Duration) {
         if let Some(candidate) = self.catalog.probe_again(function) {
             self.do_next(Action::Probe(candidate));
@@ -184,7 +184,7 @@ impl Core {
         }
     }
 
-    /// It comes to the end of `max_runs_per_worker`; there is no way back.
+    /// It is close to, or has reached, `max_runs_per_worker`.
     fn set_job_allowance(&mut self, id: WorkerId, runs: JobAllowance) {
         self.workers.change(id, |worker| match worker.retirement.runs {
             JobAllowance::None => {}
@@ -192,7 +192,7 @@ impl Core {
         });
     }
 
-    /// It takes more memory than it may: it is replaced as one that is too old.
+    /// It exceeds `max_memory`: it is replaced like one that is too old.
     fn exceeds_memory_limit(&mut self, id: WorkerId, bytes: u64, now: Duration) {
         self.workers.change(id, |worker| (worker.retirement.at, worker.retirement.over_memory_limit) = (now, true));
         let Some(worker) = self.workers.get(&id) else { return };
@@ -200,7 +200,8 @@ impl Core {
         self.report_with_pid(pid, |pid| Event::MemoryLimitExceeded { pid, functions, mib });
     }
 
-    /// It does so from its start, so another one would not be better. Reported once for each set of functions.
+    /// It exceeds `max_memory` right after its start, so a replacement would, too. Reported once for each set of
+    /// functions.
     fn exceeds_memory_limit_at_start(&mut self, id: WorkerId, bytes: u64) {
         let Some(worker) = self.workers.get(&id) else { return };
         let names = worker.names();
@@ -211,7 +212,7 @@ impl Core {
         }
     }
 
-    /// A worker's start has come to a stage. Functions start one after the other, so each has its own `start_timeout`
+    /// A worker's start has reached a stage. Functions start one after the other, so each has its own `start_timeout`
     /// from the moment it is reached.
     fn enter_start_stage(&mut self, id: WorkerId, stage: StartStage, now: Duration) {
         let reached = self.workers.change(id, |worker| {
@@ -279,7 +280,7 @@ impl Core {
         self.report_with_pid(pid, |pid| Event::WorkerServing { pid, functions, generation, seconds });
     }
 
-    /// Functions are served again: why they were not is no answer any more, except where the next start still waits.
+    /// Functions are served again: forgets why they were not, unless the next start still backs off.
     fn forget_failures(&mut self, functions: &[FunctionName], now: Duration) {
         let waits = |function: &&FunctionName| self.backing_off(function, now).is_some();
         let served: Vec<FunctionName> = functions.iter().filter(|function| !waits(function)).cloned().collect();
@@ -310,21 +311,21 @@ impl Core {
     }
 }
 
-/// How long nothing is started after the system refused a process for the first time.
+/// The first pause after the system refused to create a process.
 const SPAWN_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is remembered of processes that the system refused a group, until it gives one.
+/// The back-off of a group after the system refused to create a process, until one succeeds.
 #[derive(Debug, Default)]
 pub(super) struct SpawnFailures {
     /// Nothing is started until then.
     pub(super) until: Duration,
-    /// How long that was from the last time.
+    /// The length of the current pause.
     pause: Duration,
     /// The system's error.
     reason: String,
 }
 
-/// Processes to start: whose turn it is, and what the system refused.
+/// The state of process creation: quota per iteration, and what the system refused.
 #[derive(Default)]
 pub(super) struct Spawns {
     last_worker: u64,

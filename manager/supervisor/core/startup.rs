@@ -1,5 +1,5 @@
-//! The start: complete when every planned worker is loaded or known not to come, and reported to the caller that waits
-//! for it, with what is not served and why; at the latest when the time of a start is over.
+//! The manager's start. It is complete when every planned worker is loaded or known to have failed, at the latest after
+//! the start timeout. It is then reported to the waiting caller, with what is not served and why.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
-/// What name servers are given to answer before workers are started without them, and job servers to answer a loaded
+/// How long to wait for name servers before workers are started without them, and for job servers to answer a loaded
 /// worker before the start is reported without them.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -42,28 +42,28 @@ impl Startup {
 }
 
 impl Core {
-    /// Whether the first scan and its probes are over, and the look-ups, which have a time limit: neither a library
-    /// that hangs in a constructor nor a name server that does not answer delays the workers of others. What comes
+    /// Whether the first scan, its probes and the look-ups are over. Waiting is limited: neither a library that hangs
+    /// in a constructor nor a name server that does not answer delays the workers of other functions. What is found
     /// later is served later.
     fn is_complete(&self) -> bool {
         let read = self.catalog.is_settled() || self.read_by().is_some_and(|by| self.read >= by);
         read && self.resolved_by().is_none_or(|by| self.read >= by)
     }
 
-    /// When probes that are under way are waited for no longer. With `strict` one that fails ends the start, so that
-    /// nothing is to be served before.
+    /// When to stop waiting for running probes. With `strict`, a failed probe fails the start, so nothing may be served
+    /// before.
     fn read_by(&self) -> Option<Duration> {
         let may_go_on = self.catalog.was_scanned() && !self.config.strict;
         may_go_on.then(|| self.startup.probed_at.saturating_add(READ))
     }
 
-    /// When look-ups that are under way are waited for no longer.
+    /// When to stop waiting for running look-ups.
     fn resolved_by(&self) -> Option<Duration> {
         self.servers.iter().any(|server| server.resolving).then(|| self.startup.began.saturating_add(MOMENT))
     }
 
-    /// Makes the first plan, once everything is known; or with what is known by then, if a directory, a library or a
-    /// name takes long.
+    /// Makes the first plan, once everything is known, or with what is known so far if a directory, a library or a name
+    /// takes long.
     pub(super) fn complete_start(&mut self, now: Duration) {
         if self.phase == ManagerPhase::Starting && (self.is_complete() || self.read >= self.start_deadline()) {
             self.phase = ManagerPhase::Running;
@@ -72,13 +72,13 @@ impl Core {
         }
     }
 
-    /// There is another plan.
+    /// The plan has changed.
     pub(super) fn plan_start(&mut self) {
         let functions: Vec<FunctionName> = self.planned_functions().into_iter().cloned().collect();
         self.startup.longest_start = self.start_timeout(&functions);
     }
 
-    /// When the start is reported, whatever is missing.
+    /// When the start is reported at the latest, whatever is missing.
     fn start_deadline(&self) -> Duration {
         match self.phase {
             ManagerPhase::Starting => self.startup.began.saturating_add(self.config.start_timeout),
@@ -86,8 +86,8 @@ impl Core {
         }
     }
 
-    /// A worker has reached the next of its functions. A strict start waits for it as long as the function may take:
-    /// many slow ones, one after the other, are no error.
+    /// A worker has reached the next of its functions. A strict start waits as long as that function's `start_timeout`:
+    /// several slow functions, one after the other, are not an error.
     pub(super) fn start_advances(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(&id).filter(|_| self.config.strict && !self.startup.announced) else {
             return;
@@ -100,8 +100,7 @@ impl Core {
         }
     }
 
-    /// Whether it is reported now, whatever is missing. A worker that has just started in place of one that hung is
-    /// given a moment.
+    /// Whether to report now, whatever is missing. A worker that has just replaced a hung one gets a little more time.
     fn is_late(&self) -> bool {
         let now = self.read;
         let deadline = self.start_deadline();
@@ -133,7 +132,8 @@ impl Core {
             return self.nothing_to_serve(&refused);
         }
         let totals = self.workers.totals();
-        // What the system refuses now, or has only just started, may still come; a library that fails is reported.
+        // A process that the system refused, or that was only just started, may still come up; a library that fails is
+        // reported.
         let may_come = self.spawns.refusal(now).is_some() || !self.catalog.is_settled() || totals.starting > 0;
         if totals.loaded == 0 && may_come && !late {
             return;
@@ -182,7 +182,7 @@ impl Core {
         let dirs = dirs.join(", ");
         let excluded = self.plan.excluded.iter().map(|(name, reason)| format!("{name} is left out: {reason}"));
         let reasons: Vec<String> = refused.iter().cloned().chain(excluded).collect();
-        // What is tried again may come without a change in the directory.
+        // What is retried may succeed without a change in the directory.
         let waits = self.config.auto_update || self.catalog.has_retries();
         match (reasons.is_empty(), waits) {
             (true, false) => {
@@ -211,7 +211,7 @@ impl Core {
         self.do_next(Action::Fail(1, escape(&reason).into_owned()));
     }
 
-    /// Whether the first probes are over and every planned worker is loaded, or known not to come for now.
+    /// Whether the first probes are over and every planned worker is loaded, or known to have failed for now.
     fn is_known(&self, now: Duration) -> bool {
         // As long as none has failed, that is a matter of two numbers.
         let none_fail = self.failures.nothing_waits() && self.spawns.refused.is_empty() && self.isolated.is_empty();
@@ -221,11 +221,11 @@ impl Core {
         self.catalog.is_settled() && self.plan.groups.iter().all(|group| self.is_loaded(group, now))
     }
 
-    /// Whether every planned worker of a group is loaded, or known not to come for now.
+    /// Whether every planned worker of a group is loaded, or known to have failed for now.
     fn is_loaded(&self, group: &Group, now: Duration) -> bool {
         let key = group_key(group);
         let totals = self.workers.group(&key).map_or_else(Default::default, |group| group.totals);
-        // What is only slow is waited for, although others stand in meanwhile.
+        // Slow functions are waited for, although stand-ins serve the others meanwhile.
         let is_slow = |worker: &WorkerRecord| worker.canary.is_none() && self.is_slow(worker);
         let slow = || self.workers.unsettled(&key).any(|(_, worker)| is_slow(worker));
         // One that is being tried alone has one worker for now.
@@ -233,7 +233,7 @@ impl Core {
         (totals.loaded >= count && !slow()) || (totals.starting == 0 && self.group_waits_for_now(group, &key, now))
     }
 
-    /// Whether none of a group's workers starts for now: its functions wait, or it does.
+    /// Whether none of a group's workers can start for now, because its functions or the group back off.
     fn group_waits_for_now(&self, group: &Group, key: &GroupKey, now: Duration) -> bool {
         let wanted: Vec<FunctionName> =
             group.functions.iter().filter(|name| self.may_start(name, now)).cloned().collect();

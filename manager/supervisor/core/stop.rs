@@ -14,7 +14,7 @@ pub(super) const SIGNALS_THAT_KILL: u32 = 5;
 const QUICK: Duration = Duration::from_millis(500);
 
 impl Core {
-    /// As many signals to stop kill the workers that are left.
+    /// This many stop signals kill the remaining workers.
     pub(crate) fn kill_at_signal(&mut self, signals: u32) {
         self.signals_that_kill = signals;
     }
@@ -45,7 +45,7 @@ impl Core {
         }
     }
 
-    /// The only dismissal that cuts jobs, at its deadline.
+    /// Unlike most drains, this one kills running jobs at its deadline.
     fn stop_all(&mut self, deadline: Duration, now: Duration) {
         let all: Vec<WorkerId> = self.workers.keys().copied().collect();
         all.into_iter().for_each(|id| self.trigger(id, Trigger::Dismiss(ExitReason::Stop, Some(deadline)), now));
@@ -60,7 +60,7 @@ impl Core {
         }
     }
 
-    /// When that is due.
+    /// When that report is due.
     pub(super) fn awaited_due(&self) -> Option<Duration> {
         match self.phase {
             ManagerPhase::Draining { report_at: tell_at, .. } => tell_at,

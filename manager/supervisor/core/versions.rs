@@ -23,7 +23,7 @@ impl Core {
         changes.gone.into_iter().for_each(|function| self.do_next(Action::Forget { function }));
         changes.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
         if self.catalog.functions() != before {
-            // A library that was removed and put back is tried again.
+            // A library that was removed and restored is tried again.
             self.failures.not_restarted.retain(|function, _| self.catalog.version(function).is_some());
             self.replan(now);
         }

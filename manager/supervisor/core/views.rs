@@ -20,15 +20,15 @@ const BEFORE_DRAINS: &str = "the worker before it is still draining";
 pub(crate) struct FunctionView {
     /// Its name.
     pub name: FunctionName,
-    /// What is served of it, where something is.
+    /// The version in service, if any.
     pub version: Option<ShortHash>,
     /// Version of its crate.
     pub crate_version: String,
     /// Workers planned for it.
     pub planned: usize,
-    /// How long it still waits for its next try.
+    /// How long it still backs off.
     pub backing_off: Option<Duration>,
-    /// Files in worker_dir that hold it, too, and are not served.
+    /// Other files in worker_dir for the same function, which are not served.
     pub ignored_files: Vec<String>,
     /// Why it is not served as planned.
     pub note: Option<String>,
@@ -52,7 +52,7 @@ pub(crate) struct WorkerView {
 }
 
 impl Core {
-    /// Since the manager's start.
+    /// Time since the manager's start.
     pub(crate) fn uptime(&self, now: Duration) -> Duration {
         now.saturating_sub(self.startup.began)
     }
@@ -62,7 +62,7 @@ impl Core {
         matches!(self.phase, ManagerPhase::Draining { .. } | ManagerPhase::Finished)
     }
 
-    /// Whether the start is not complete.
+    /// Whether the manager is still starting.
     pub(crate) fn is_starting(&self) -> bool {
         !self.startup.announced
     }
@@ -84,7 +84,7 @@ impl Core {
                 ignored_files: self.catalog.ignored_files(&name),
                 note: {
                     let pinned = self.catalog.is_pinned(&name).then(|| "pinned until its file changes".to_owned());
-                    // What is wrong is shown of a pinned version, too.
+                    // Problems are also shown for a pinned version.
                     let more = self
                         .catalog
                         .next(&name)
@@ -105,7 +105,7 @@ impl Core {
         })
     }
 
-    /// Why no worker serves a function that is planned: what is wrong, or how far the one that will has come.
+    /// Why no worker serves a planned function: what is wrong, or how far the start of a worker is.
     pub(super) fn why_unserved(&self, function: &str, now: Duration) -> String {
         if self.is_draining() {
             return "the manager is stopping".into();
@@ -135,8 +135,8 @@ impl Core {
         }
     }
 
-    /// What a stored version is to its function, and why it was rejected, if it was: it may be served all the same, by
-    /// `rollback --force`.
+    /// The role of a stored version, and why it was rejected, if it was; `rollback --force` may have put it in service
+    /// anyway.
     pub(crate) fn version_state(&self, version: &FunctionVersion) -> (VersionState, Option<&str>) {
         let FunctionVersion { function, hash } = version;
         let rejected = self.catalog.rejection(version);
@@ -182,7 +182,7 @@ impl Core {
         })
     }
 
-    /// What an operator should look at in the worker directories, a sentence each.
+    /// Problems in the worker directories that an operator should look at, one sentence each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.catalog.warnings(|function| is_excluded(&self.config, function))
     }
@@ -194,7 +194,7 @@ impl Core {
 }
 
 impl super::WorkerRecord {
-    /// How far its start has come, seen from one of its functions.
+    /// The progress of its start, from the point of view of one of its functions.
     fn how_far(&self, function: &str) -> String {
         let (does, index) = match self.start.stage {
             StartStage::Begins | StartStage::Over => return "its worker is starting".into(),

@@ -12,7 +12,7 @@ use crate::supervisor::job_disposition::JobKey;
 use crate::supervisor::reconcile::JobAllowance;
 use crate::supervisor::worker_state::WorkerState;
 
-/// The group of a worker: those for all functions, or those for one.
+/// The group of a worker: the all-functions workers, or the dedicated workers of one function.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum GroupKey {
     All,
@@ -25,7 +25,7 @@ pub(super) struct WorkerRecord {
     pub key: GroupKey,
     /// What it serves.
     pub functions: Vec<FunctionVersion>,
-    /// The same, to find others that serve it.
+    /// The same, as a key to find workers that serve the same.
     pub alike: FunctionSet,
     /// The order in which it loads them: indices into `functions`.
     pub load_order: Vec<usize>,
@@ -42,11 +42,11 @@ pub(super) struct WorkerRecord {
     pub drain_report: Option<DrainReport>,
     /// The job servers it was started with, in its order: indices into [`Core::servers`](super::Core).
     pub servers: Vec<usize>,
-    /// The new versions it tries, where it is a canary.
+    /// The new versions it runs, if it is a canary.
     pub canary: Option<Canary>,
 }
 
-/// How far a start is.
+/// The progress of a start.
 #[derive(Debug)]
 pub(super) struct StartProgress {
     pub stage: StartStage,
@@ -74,16 +74,16 @@ pub(super) struct Retirement {
 pub(super) struct JobWatch {
     /// When its scoreboard is read next, to see whether a job is past its timeout.
     pub next: ScoreboardWatch,
-    /// Number of the job that was past its timeout.
+    /// Number of the job that is past its timeout.
     pub overdue: Option<u64>,
-    /// The jobs whose answers it could not send yet, by server.
+    /// The jobs with pending answers, by server.
     pub waiting: BTreeMap<usize, JobKey>,
 }
 
 /// When a worker's scoreboard is read next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum ScoreboardWatch {
-    /// That is to be planned.
+    /// Not planned yet.
     #[default]
     Unplanned,
     /// None of its functions has a timeout.

@@ -1,5 +1,5 @@
-//! The workers. Every change of a record goes through here, so that the [index](WorkerIndex) is always right and no step
-//! has to look at all of them.
+//! The workers. Every change of a record goes through here, so that the [index](WorkerIndex) is always right and no
+//! step has to iterate over all of them.
 
 mod index;
 
@@ -22,7 +22,7 @@ pub(super) struct Workers {
     changed_groups: BTreeSet<GroupKey>,
 }
 
-/// Records are read as in any map.
+/// Looks up a record, as in any map.
 impl Deref for Workers {
     type Target = BTreeMap<WorkerId, WorkerRecord>;
 
@@ -46,7 +46,7 @@ impl Workers {
         Some(record)
     }
 
-    /// Changes a worker, if it is there. Its group and its functions stay what they are.
+    /// Changes a worker, if it exists. Its group and its functions must not change.
     pub(super) fn change<R>(&mut self, id: WorkerId, change: impl FnOnce(&mut WorkerRecord) -> R) -> Option<R> {
         let record = self.records.get_mut(&id)?;
         let before = Standing::of(record);
@@ -68,7 +68,7 @@ impl Workers {
         self.changed_groups.extend(self.records.values().map(|record| record.key.clone()));
     }
 
-    /// The groups in which a worker has come, gone or changed since this was last called.
+    /// The groups in which a worker was added, removed or changed since the last call.
     pub(super) fn take_changed_groups(&mut self) -> BTreeSet<GroupKey> {
         std::mem::take(&mut self.changed_groups)
     }
@@ -78,7 +78,7 @@ impl Workers {
         self.index.groups.keys()
     }
 
-    /// The workers of a group, where it has any.
+    /// The workers of a group, if it has any.
     pub(super) fn group(&self, key: &GroupKey) -> Option<&GroupIndex> {
         self.index.groups.get(key)
     }
@@ -89,7 +89,7 @@ impl Workers {
         ids.into_iter().filter_map(|id| Some((id, self.records.get(&id)?)))
     }
 
-    /// The workers of a group that are not simply at work, by id.
+    /// The workers of a group that are not settled, by id.
     pub(super) fn unsettled(&self, key: &GroupKey) -> impl Iterator<Item = (WorkerId, &WorkerRecord)> {
         let ids = self.group(key).into_iter().flat_map(|group| &group.unsettled);
         ids.filter_map(|id| Some((*id, self.records.get(id)?)))
@@ -122,7 +122,7 @@ impl Workers {
         self.index.totals
     }
 
-    /// The workers that serve a function, of each set of workers that are alike.
+    /// The workers that serve a function, for each set of identical workers.
     pub(super) fn serving_alike<'a>(
         &'a self,
         function: &'a str,
@@ -131,7 +131,7 @@ impl Workers {
         alike.filter(move |(functions, _)| functions.version_of(function).is_some())
     }
 
-    /// Workers that are alike, whatever they serve.
+    /// All sets of identical workers, whatever they serve.
     pub(super) fn all_alike(&self) -> impl Iterator<Item = (&FunctionSet, &AlikeWorkers)> {
         self.index.groups.values().flat_map(|group| &group.alike)
     }
@@ -141,27 +141,27 @@ impl Workers {
         self.index.canaries.iter().filter_map(|id| Some((*id, self.records.get(id)?)))
     }
 
-    /// The workers for which this moment is after one time, if there is one, and not after another: by id.
+    /// The workers, by id, for which this moment lies after the first time (if given) and not after the second.
     pub(super) fn between(&self, moment: Moment, after: Option<Duration>, until: Duration) -> BTreeSet<WorkerId> {
         self.index.between(moment, after, until).collect()
     }
 
-    /// How many there are of them.
+    /// The number of those workers.
     pub(super) fn count_after(&self, moment: Moment, after: Option<Duration>) -> usize {
         self.index.between(moment, after, Duration::MAX).count()
     }
 
-    /// The first time after this one, if there is one, at which it is this moment for a worker.
+    /// The earliest time of this moment for any worker, after the given time if there is one.
     pub(super) fn next(&self, moment: Moment, after: Option<Duration>) -> Option<Duration> {
         self.index.next(moment, after)
     }
 
-    /// The last time at which it is this moment for a worker.
+    /// The latest time of this moment for any worker.
     pub(super) fn last(&self, moment: Moment) -> Option<Duration> {
         self.index.last(moment)
     }
 
-    /// The first worker for which it is this moment.
+    /// The first worker that has this moment.
     pub(super) fn first(&self, moment: Moment) -> Option<WorkerId> {
         self.index.first(moment)
     }

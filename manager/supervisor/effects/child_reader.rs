@@ -1,7 +1,8 @@
-//! What children say and print, heard: from each a bounded amount at a time, so that none holds up another or the loop.
+//! Reads children's messages and output, a bounded amount at a time from each, so that none holds up another or the
+//! loop.
 //!
-//! A child that has used up its budget is not read for as long as reading it took: its pipe fills up, and the child
-//! waits.
+//! A child that has used up its budget is then not read for as long as handling it took: its pipe fills up, and the
+//! child blocks.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
@@ -19,20 +20,21 @@ use crate::system::child_poller::{ChildFd, ChildId};
 use crate::system::clock;
 use crate::system::errors::reason;
 
-/// Messages of one child taken in one turn, of those that are mere log lines.
+/// How many messages that are mere log lines are read from one child in one iteration.
 const MESSAGES: usize = 256;
-/// Messages of one child taken in one turn, of those that the core has to think about.
+/// How many messages that become inputs of the core are read from one child in one iteration.
 const INPUTS: usize = 16;
-/// Messages of a child that is gone: more than the kernel keeps of one that did not enlarge its queue by force.
+/// How many messages are read from a child that has exited: more than the kernel queues, unless the child forced a
+/// larger buffer.
 const LAST_MESSAGES: usize = 1024;
 /// The shortest pause: the resolution of a timer.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-/// Pipes of children that are gone which are read to their end at a time. Of any more, what was not read yet is lost.
+/// How many pipes of exited children may be read to their end at a time. Beyond that, unread output is lost.
 const MAX_LEFTOVER: usize = 256;
-/// How long what is left in them may hold up the manager's end.
+/// How long they may delay the manager's exit.
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Children that are not read for now, and what those that exited have left.
+/// Children that are paused, and unread output of those that have exited.
 #[derive(Default)]
 pub(super) struct ChildReader {
     paused: BTreeSet<(Duration, ChildId, ChildFd)>,
@@ -54,7 +56,7 @@ impl ChildRead {
     }
 }
 
-/// How a line that was printed is logged. Errors are shown always, since they are often the last thing a process says.
+/// How a printed line is logged. Standard error is always logged, since it often has a process's last words.
 pub(super) struct OutputLogger {
     level: Level,
     pid: u32,
@@ -111,7 +113,7 @@ impl OutputLogger {
 }
 
 impl Effects {
-    /// Takes in what the next child has to say that has something to say, at most a turn's worth.
+    /// Reads from the next child that is ready, up to the budget of one iteration.
     pub(crate) fn poll(&mut self) -> Option<ChildRead> {
         let began = clock::now();
         let (child, child_fd) = self.poller.next_ready()?;
@@ -122,7 +124,8 @@ impl Effects {
         Some(ChildRead { child, child_fd, began, left })
     }
 
-    /// After everything that followed from it: who had more to say rests for as long as that took.
+    /// Called when everything that follows from a read is done: a child that had more to send is paused for as long as
+    /// that took.
     pub(crate) fn read(&mut self, read: &ChildRead, now: Duration) {
         let ChildRead { child: id, child_fd, began, left } = *read;
         let Some(child) = self.children.get(&id) else { return };
@@ -132,7 +135,7 @@ impl Effects {
         self.child_reader.paused.insert((now.saturating_add(rest), id, child_fd));
     }
 
-    /// Listens again to those who have rested.
+    /// Resumes children whose pause is over.
     pub(crate) fn listen_again(&mut self, now: Duration) {
         while let Some((_, id, child_fd)) =
             self.child_reader.paused.first().copied().filter(|(until, ..)| now >= *until)
@@ -149,12 +152,12 @@ impl Effects {
         self.child_reader.paused.first().map(|(until, ..)| *until)
     }
 
-    /// Whether a turn has left something that need not be waited for.
+    /// Whether an iteration has left work that can be done at once.
     pub(crate) fn has_work_left(&self) -> bool {
         self.reaping || self.poller.has_ready() || !self.child_reader.leftover.is_empty()
     }
 
-    /// Reads at most `messages` messages, and makes at most `inputs` inputs for the core of them.
+    /// Reads at most `messages` messages, and turns them into at most `inputs` inputs for the core.
     fn read_channel(&mut self, id: ChildId, messages: usize, inputs: usize) -> PipeState {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut left = PipeState::More;
@@ -168,8 +171,8 @@ impl Effects {
         left
     }
 
-    /// Takes in one message, if there is one. A channel that is closed, or abused, is listened to no more; the end of
-    /// the process is another matter.
+    /// Reads one message, if there is one. A channel that is closed, or abused, is not read any more; the exit of the
+    /// process is handled separately.
     fn read_message(&mut self, id: ChildId, buffer: &mut [u8]) -> PipeState {
         let Some(child) = self.children.get(&id) else { return PipeState::End };
         match child.channel.try_receive(buffer) {
@@ -233,13 +236,13 @@ impl Effects {
         self.read_all_messages(id);
     }
 
-    /// Whatever lies in its channel, at most.
+    /// At most what is in its channel now.
     pub(super) fn read_all_messages(&mut self, id: ChildId) {
         self.read_channel(id, LAST_MESSAGES, usize::MAX);
     }
 
-    /// What a child that is gone had printed: at once where it is little, else in later turns. Returns what a worker has
-    /// printed last.
+    /// Reads what an exited child had printed: at once if it is little, otherwise in later iterations. Returns what a
+    /// worker has printed last.
     pub(super) fn read_leftover_output(
         &mut self,
         mut output_logger: OutputLogger,
@@ -260,7 +263,7 @@ impl Effects {
         printed
     }
 
-    /// Some of what the dead have left; false where that was all.
+    /// Reads some of the output that exited children left; false if nothing remains.
     pub(crate) fn read_exited(&mut self) -> bool {
         let Some((mut output_logger, mut words)) = self.child_reader.leftover.pop_front() else { return false };
         if words.read(|line| output_logger.log(&mut self.logger, line)) {
@@ -269,7 +272,7 @@ impl Effects {
         true
     }
 
-    /// At the manager's end nobody will read it later.
+    /// Reads the rest when the manager exits, since nobody will read it later.
     pub(super) fn read_all_exited(&mut self) {
         let until = clock::now().saturating_add(LEFTOVER_TIMEOUT);
         while clock::now() < until && self.read_exited() {}

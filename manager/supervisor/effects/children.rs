@@ -1,4 +1,4 @@
-//! Child processes of every kind: started, listened to, reaped.
+//! Starts, polls and reaps child processes of every kind.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,7 +42,7 @@ pub(super) enum ChildKind {
     PostMortem(Box<PostMortem>),
 }
 
-/// What the manager holds of a worker.
+/// What the manager holds for a worker.
 pub(super) struct WorkerHandle {
     pub id: WorkerId,
     /// When it was started.
@@ -56,7 +56,7 @@ pub(super) struct WorkerHandle {
     pub copies: SocketCopies,
     /// The function that its start is at.
     pub starts: Option<usize>,
-    /// How long jobs of each function had run when its output was read last, in nanoseconds.
+    /// How long jobs of each function had run in total when its output was last read, in nanoseconds.
     pub ran: Vec<u64>,
     /// How many more lines are logged about forked processes that return from its plugins.
     pub forks: LogRateLimit,
@@ -97,7 +97,7 @@ impl ChildKind {
 }
 
 impl ManagedChild {
-    /// When it is to be ended; workers are the core's business.
+    /// When to kill it. The core decides this for workers.
     pub(super) fn deadline(&self) -> Option<Duration> {
         match &self.kind {
             ChildKind::Worker(_) => None,
@@ -127,7 +127,7 @@ impl ManagedChild {
 }
 
 impl Effects {
-    /// Starts a child and listens to it.
+    /// Starts a child and polls it.
     pub(super) fn spawn(
         &mut self,
         role: &str,
@@ -162,12 +162,12 @@ impl Effects {
         Ok((id, pid))
     }
 
-    /// The children that are no workers: they have deadlines, and are few.
+    /// The children that are not workers: they have deadlines, and are few.
     pub(super) fn short_lived(&self) -> impl Iterator<Item = (ChildId, &ManagedChild)> {
         self.short_lived.iter().filter_map(|id| Some((*id, self.children.get(id)?)))
     }
 
-    /// Kills a child and whatever it started in its process group. To be called before it was reaped.
+    /// Kills a child and its process group. Must be called before the child is reaped.
     pub(super) fn kill(&mut self, id: ChildId) {
         if let Some(child) = self.children.get_mut(&id) {
             if let ChildKind::Worker(worker) = &mut child.kind {
@@ -197,27 +197,27 @@ impl Effects {
         self.reaping
     }
 
-    /// Takes in the next child that has ended; false where there is none.
+    /// Handles the next child that has exited; false if there is none.
     pub(crate) fn reap(&mut self) -> bool {
         let reaped = reap::next();
         self.reaping = reaped.is_some();
         reaped.inspect(|reaped| self.reaped(reaped)).is_some()
     }
 
-    /// Reads all that a child has sent by now, and its end: what is decided next takes that into account.
+    /// Reads everything that a child has sent so far, and its exit, so that the next decision takes it into account.
     pub(super) fn catch_up(&mut self, id: ChildId) {
         if !self.reap_one(id) {
             self.read_all_messages(id);
         }
     }
 
-    /// Takes in the end of a child, where it has come.
+    /// Handles the exit of a child, if it has exited.
     fn reap_one(&mut self, id: ChildId) -> bool {
         let reaped = self.children.get(&id).and_then(|child| reap::this(child.pid));
         reaped.inspect(|reaped| self.reaped(reaped)).is_some()
     }
 
-    /// Reads all that workers have sent by now, and their ends.
+    /// Reads everything that workers have sent so far, and their exits.
     pub(crate) fn catch_up_with(&mut self, workers: &[WorkerId]) {
         let children: Vec<ChildId> = workers.iter().filter_map(|worker| self.workers.get(worker)).copied().collect();
         children.into_iter().for_each(|id| self.catch_up(id));

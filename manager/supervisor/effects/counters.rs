@@ -1,4 +1,5 @@
-//! What functions have done in all workers there ever were, from the scoreboards of those that are there.
+//! Job counters of functions over all workers so far, from the scoreboards of the living ones and totals of those that
+//! have exited.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::system::clock;
 
 impl Effects {
-    /// What canaries have done, and the old versions everywhere else.
+    /// Job counters of canaries, and of the old versions in all other workers.
     pub(crate) fn count(&self, canaries: Vec<(WorkerId, Vec<TriedFunction>)>) -> Vec<CanaryCounts> {
         canaries.into_iter().filter_map(|(worker, tried)| self.count_one(worker, &tried)).collect()
     }
@@ -34,14 +35,14 @@ impl Effects {
         Some(CanaryCounts { worker, tallies, failures })
     }
 
-    /// What one version of a function has done, in all workers there ever were.
+    /// Job counters of one version of a function, over all workers so far.
     fn counters_of(&self, function: &str, version: ShortHash) -> Counters {
         let past = self.past.get(function).and_then(|past| past.versions.iter().find(|(hash, _)| *hash == version));
         let past = past.map(|(_, counters)| *counters).unwrap_or_default();
         self.add_live_workers(past, |is| is.function == *function && is.hash == version)
     }
 
-    /// What every function has done, in all workers there ever were: each scoreboard is read once.
+    /// Job counters of every function, over all workers so far; reads each scoreboard once.
     pub(super) fn all_counts(&self) -> BTreeMap<FunctionName, FunctionCounts> {
         let past = |(name, past): (&FunctionName, &RetiredCounts)| {
             (name.clone(), FunctionCounts { counters: past.all, last_failure: past.last_failure.clone() })
@@ -60,13 +61,13 @@ impl Effects {
         all
     }
 
-    /// What a function has done, in all workers there ever were.
+    /// Job counters of a function, over all workers so far.
     pub(super) fn counters(&self, function: &str) -> Counters {
         let past = self.past.get(function).map(|past| past.all).unwrap_or_default();
         self.add_live_workers(past, |is| is.function == *function)
     }
 
-    /// The counters of functions that fail, and the last job of each that did.
+    /// The counters of failing functions, and the last failed job of each.
     pub(crate) fn read_failures(&self, functions: Vec<FunctionName>) -> Vec<FailureReading> {
         let read = |function: FunctionName| {
             let Counters { completed, failed, .. } = self.counters(&function);
@@ -76,7 +77,7 @@ impl Effects {
         functions.into_iter().map(read).collect()
     }
 
-    /// The last job of a function that failed, in all workers there ever were.
+    /// The last failed job of a function, over all workers so far.
     fn last_failed_job(&self, function: &str) -> Option<FailedJob> {
         let living = self.children.values().filter_map(|child| {
             let ChildKind::Worker(worker) = &child.kind else { return None };
@@ -87,7 +88,7 @@ impl Effects {
         living.chain(past).max_by_key(|failure| failure.at)
     }
 
-    /// Adds what the workers that are there have done of one function, by its name and version.
+    /// Adds the counters of living workers for one function, by its name and version.
     fn add_live_workers(&self, mut sum: Counters, counts: impl Fn(&FunctionVersion) -> bool) -> Counters {
         for child in self.children.values() {
             let ChildKind::Worker(worker) = &child.kind else { continue };
@@ -99,7 +100,7 @@ impl Effects {
     }
 }
 
-/// What a function has done, and the last of its jobs that failed.
+/// Job counters of a function, and its last failed job.
 #[derive(Default)]
 pub(super) struct FunctionCounts {
     pub counters: Counters,
@@ -113,12 +114,12 @@ fn latest(one: Option<FailedJob>, other: Option<FailedJob>) -> Option<FailedJob>
 /// Versions of one function that are counted separately: what a canary is compared with is among the latest.
 const MAX_VERSIONS: usize = 8;
 
-/// What workers that are gone had done of one function.
+/// Totals of exited workers for one function.
 #[derive(Default)]
 pub(super) struct RetiredCounts {
     all: Counters,
     last_failure: Option<FailedJob>,
-    /// By version, the one that ended last at the end.
+    /// By version, ordered by their last exit, the latest one last.
     versions: Vec<(ShortHash, Counters)>,
 }
 
@@ -136,7 +137,7 @@ impl RetiredCounts {
     }
 }
 
-/// A failure on a scoreboard, which may hold anything: a time to come is none.
+/// Reads a failure from a scoreboard, which may hold anything: a time in the future is ignored.
 pub(super) fn failed_job(failure: LastFailure, version: ShortHash) -> FailedJob {
     let LastFailure { at, handle, reason } = failure;
     let handle = String::from_utf8_lossy(&handle).into_owned();

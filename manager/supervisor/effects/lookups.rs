@@ -1,4 +1,4 @@
-//! What has to be known of job servers: look-ups of their names, each in a child with a deadline, and their versions.
+//! Look-ups of job servers' names, each in a child with a deadline, and of their versions.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(super) struct Lookup {
     /// `None`: it has sent nothing.
     answer: Option<ResolveResult>,
     host: String,
-    /// When it is killed; `None` once it was.
+    /// When to kill it; `None` once it was killed.
     deadline: Option<Duration>,
     timeout: Duration,
 }
@@ -65,8 +65,8 @@ impl Effects {
         }
     }
 
-    /// Asks beside the loop, once for each time a job server comes up: a mute one holds up nobody. Addresses are no
-    /// names, so nothing is looked up.
+    /// Asks in a separate task, once each time a job server comes up, so an unresponsive one holds up nobody. Uses
+    /// addresses, so nothing is resolved.
     pub(super) fn ask_version(&self, server: usize, addresses: Vec<SocketAddr>) {
         let results = self.results.clone();
         tokio::task::spawn_local(async move {
@@ -77,7 +77,7 @@ impl Effects {
                     break;
                 }
             }
-            // The receiver is gone only when the manager ends.
+            // The receiver is gone only when the manager exits.
             let _ = results.send(BackgroundResult::Version { server, version });
         });
     }

@@ -1,8 +1,8 @@
-//! Of which function a line is that a worker has printed.
+//! Determines which function of a worker printed a line.
 //!
-//! A pipe does not record who wrote to it, and a job must cost nothing for it: so what counts is what the worker is doing
-//! when its output is read, which is soon after it was written. A job that has just ended is taken for the one that
-//! printed.
+//! A pipe does not record who wrote to it, and jobs must not pay for tracking that. So what counts is what the worker
+//! is doing when its output is read, soon after it was written. Output read just after a job has ended is attributed to
+//! that job.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::scoreboard::WorkerActivity;
 /// Output is read within this time after it was written, unless the manager is very busy.
 const SOON: Duration = Duration::from_millis(20);
 
-/// What a worker is doing, as far as its output is concerned. Functions are places in its configuration.
+/// What a worker is doing, as far as its output is concerned. Functions are indices into its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LastRun {
     /// It loads or makes this function.
@@ -29,7 +29,7 @@ enum LastRun {
 /// The function whose output is read now; none where no function runs.
 fn label(functions: usize, last: LastRun, now: Duration) -> Option<usize> {
     match last {
-        // Whatever its library does in the background, it is the only one.
+        // It is the only function, so even background output is its own.
         _ if functions == 1 => Some(0),
         LastRun::Starting(function) | LastRun::Running(function) => Some(function),
         LastRun::Ended(function, by) => (now <= by.saturating_add(SOON)).then_some(function),
@@ -53,7 +53,8 @@ impl WorkerHandle {
         if activity == WorkerActivity::Running {
             return LastRun::Running(function);
         }
-        // The last job took no longer than all of the function's since its counters were read last.
+        // Upper bound for the last job: it took no longer than all jobs of the function since the counters were last
+        // read.
         let ran = self.scoreboard.counters(function).run_ns;
         self.ran.resize(self.functions.len(), 0);
         let before = std::mem::replace(&mut self.ran[function], ran);

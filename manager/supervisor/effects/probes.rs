@@ -1,4 +1,4 @@
-//! Probes: a few at a time, each with a deadline.
+//! Runs probes, a few at a time, each with a deadline.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -21,33 +21,35 @@ use crate::system::clock;
 use crate::system::errors::reason;
 use crate::system::reap::Reaped;
 
-/// Probes that are under way at the same time and have not taken long.
+/// How many probes may run at the same time, not counting slow ones.
 const AT_ONCE: usize = 4;
-/// The same, of files that have not changed since they failed.
+/// The same for re-probes of files that have not changed since they failed.
 const AGAIN_AT_ONCE: usize = 1;
-/// A probe that takes longer holds up nobody but itself: the next one begins beside it.
+/// A probe that takes longer than this is slow and holds up no other: the next one begins alongside it.
 const SLOW: Duration = Duration::from_secs(1);
-/// Probes of a kind that are under way in any case: constructors that spin must not take the whole machine.
+/// The hard limit on running probes of a kind, slow ones included: busy-looping constructors must not take over the
+/// machine.
 const MOST: usize = 64;
 
 /// Files that wait for their probe.
 #[derive(Default)]
 pub(super) struct Probes {
     waiting: VecDeque<Candidate>,
-    /// Files that have not changed since they failed: beside the others, which they must not hold up.
+    /// Re-probes of files that have not changed since they failed; kept separately, so that they do not hold up the
+    /// others.
     again: VecDeque<Candidate>,
     count: u64,
-    /// Where libraries have others looked for, by function.
+    /// Paths where libraries' siblings are looked for, by function.
     beside: BTreeMap<FunctionName, BTreeSet<PathBuf>>,
 }
 
 impl Probes {
-    /// All places where libraries have others looked for.
+    /// All paths where siblings are looked for.
     pub(super) fn beside(&self) -> Vec<PathBuf> {
         self.beside.values().flatten().collect::<BTreeSet<_>>().into_iter().cloned().collect()
     }
 
-    /// Of a function that is no more nothing is looked for.
+    /// Drops the paths of a function that no longer exists.
     pub(super) fn forget(&mut self, function: &FunctionName) {
         self.beside.remove(function);
     }
@@ -62,11 +64,12 @@ pub(super) struct Probe {
     candidate: Candidate,
     probe_session: ProbeSession,
     deadline: Duration,
-    /// When it will have taken long; `None` once it has.
+    /// When it becomes slow; `None` once it is.
     slow_at: Option<Duration>,
-    /// Of a file that has not changed since it failed.
+    /// Whether it is a re-probe of a file that has not changed since it failed.
     again: bool,
-    /// A newer one of the function was asked for, or the function is no more: what it finds is of no interest.
+    /// Whether its result is to be ignored, because a newer probe of the function was requested or the function no
+    /// longer exists.
     superseded: bool,
 }
 
@@ -91,7 +94,7 @@ impl Probe {
         self.probe_session.mark_unread();
     }
 
-    /// Keeps a message; true once the report is complete and the probe is to be ended.
+    /// Stores a message; true once the report is complete and the probe can be killed.
     pub(super) fn receive(&mut self, message: &[u8]) -> bool {
         self.probe_session.receive(message)
     }
@@ -110,8 +113,8 @@ impl Effects {
         self.next_probes();
     }
 
-    /// Only the newest state of a file, and of the libraries beside it, is of interest. Of two probes that are under way
-    /// the older one may end last, with the same file and an older library beside it.
+    /// Only the latest state of a file and its sibling libraries matters. Of two running probes, the older may end
+    /// last, with the same file and an older sibling.
     pub(super) fn supersede_probes(&mut self, function: &FunctionName) {
         self.probes.waiting.retain(|waiting| waiting.function != *function);
         self.probes.again.retain(|waiting| waiting.function != *function);
@@ -128,7 +131,7 @@ impl Effects {
         under_way.into_iter().for_each(|id| self.kill(id));
     }
 
-    /// Begins the probes there is room for.
+    /// Starts as many probes as the limits allow.
     pub(super) fn next_probes(&mut self) {
         let now = clock::now();
         for id in &self.short_lived {
@@ -157,7 +160,7 @@ impl Effects {
         })
     }
 
-    /// When one that is under way will have taken long, where others wait for that.
+    /// When a running probe becomes slow, if others are waiting for that.
     pub(super) fn probe_room_due(&self) -> Option<Duration> {
         let waits = !self.probes.waiting.is_empty() || !self.probes.again.is_empty();
         self.under_way().filter(|_| waits).filter_map(|probe| probe.slow_at).min()
@@ -197,7 +200,7 @@ impl Effects {
         }
     }
 
-    /// A probe without a request would wait for it until its deadline.
+    /// A probe that got no request would wait for it until its deadline.
     fn send_request(&mut self, id: ChildId, request: &[u8]) {
         let Some(child) = self.children.get_mut(&id) else { return };
         if child.channel.send(request, Duration::ZERO).is_err() {
@@ -227,8 +230,8 @@ impl Effects {
         }
     }
 
-    /// Where the library has others looked for. What is new among it is watched from the next scan on, which sees what
-    /// has changed there since the probe.
+    /// The paths where the library's siblings are looked for. New ones are watched from the next scan on, which also
+    /// sees what has changed there since the probe.
     fn keep_sibling_places(&mut self, candidate: &Candidate, beside: Vec<SiblingPlace>) {
         let paths: BTreeSet<PathBuf> = beside.iter().map(|beside| beside.path.clone()).collect();
         let known = self.probes.beside();
@@ -241,7 +244,7 @@ impl Effects {
         }
     }
 
-    /// Takes a good copy into the store; removes a bad one.
+    /// Commits a good copy to the store; removes a bad one.
     fn adopt(
         &mut self,
         probe: &Probe,

@@ -1,4 +1,4 @@
-//! Another configuration, put into effect.
+//! Applies a reloaded configuration.
 
 use super::Effects;
 use std::path::Path;
@@ -7,12 +7,12 @@ use crate::config::{Config, LogTarget, NO_STREAM, stream};
 use crate::logging::LogDestination;
 use crate::worker::messages::Command;
 
-/// Links that are followed to find a stream.
+/// How many links are followed to find a stream.
 const MOST_LINKS: usize = 8;
 
 impl Effects {
-    /// Goes over to another configuration. Workers that are there only hear of its verbosity; the others will have been
-    /// started with it.
+    /// Switches to another configuration. Existing workers are only told the new verbosity; new ones are started with
+    /// the new configuration.
     pub(crate) fn reconfigure(&mut self, mut config: Config) -> Config {
         self.unopened_log = None;
         if config.log == self.config.log {
@@ -44,10 +44,10 @@ impl Effects {
     }
 }
 
-/// Where a configuration wants its log.
+/// The log target of a configuration.
 ///
 /// # Errors
-/// It leads to a stream that a manager in the background has not.
+/// It leads to a stream that a background manager does not have.
 pub(crate) fn log_target(config: &Config) -> Result<LogDestination, String> {
     Ok(match &config.log {
         LogTarget::Stdout => LogDestination::Stdout,
@@ -61,7 +61,8 @@ pub(crate) fn log_target(config: &Config) -> Result<LogDestination, String> {
     })
 }
 
-/// The stream that a link leads to: images of containers have `gm.log -> /dev/stdout`. Nothing is opened through it.
+/// The stream that a link leads to: container images often have `gm.log -> /dev/stdout`. Nothing is opened through the
+/// link.
 fn linked_stream(path: &Path) -> Option<i32> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {

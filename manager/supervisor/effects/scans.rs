@@ -11,19 +11,19 @@ use crate::supervisor::core::Input;
 use crate::system::clock;
 use crate::system::errors::reason;
 
-/// Before a scan is tried again that could not be made or not see everything: at first, doubled each time, and at last.
+/// The pause before a failed or incomplete scan is repeated: the first one, doubled each time, and the longest.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(600)];
 
 /// The watcher, and the scan that is under way.
 pub(super) struct DirectoryScans {
-    /// `None` where the system gives no watcher: then the slow re-scan is all there is.
+    /// `None` if the system cannot provide a watcher: then only the periodic re-scan is left.
     watcher: Option<(Arc<Mutex<LibraryWatcher>>, WatchEvents)>,
     is_running: bool,
-    /// Another scan follows the one that is under way.
+    /// Whether another scan must follow the running one.
     runs_again: bool,
-    /// When a scan is tried again that could not be made or not see everything.
+    /// When a failed or incomplete scan is repeated.
     pub(super) retry_at: Option<Duration>,
-    /// How long the next such pause is.
+    /// The length of the next pause.
     pause: Duration,
     /// Watch failures that were logged.
     unwatched: Vec<String>,
@@ -49,7 +49,7 @@ pub(crate) struct FinishedScan {
 }
 
 impl Effects {
-    /// Starts to watch the worker directories, where that is wanted and can be had.
+    /// Starts to watch the worker directories, if configured and possible.
     pub(crate) fn watch(&mut self) {
         if !self.config.auto_update {
             return;
@@ -65,13 +65,13 @@ impl Effects {
         }
     }
 
-    /// Watches the worker directories from now on, or does not, as the configuration has it.
+    /// Starts or stops watching the worker directories, as configured.
     pub(super) fn watch_again(&mut self) {
         self.scans.watcher = None;
         self.watch();
     }
 
-    /// Where the watcher's notices come out.
+    /// The receiver for the watcher's notifications.
     pub(crate) fn notices(&self) -> Option<WatchEvents> {
         self.scans.watcher.as_ref().map(|(_, notices)| notices.clone())
     }
@@ -81,8 +81,8 @@ impl Effects {
         self.scans.is_running
     }
 
-    /// Reads the worker directories on a thread of its own: a hung file system blocks that one only. The watcher is
-    /// armed first, so that no change falls between. Where the system gives no thread it is tried again soon.
+    /// Reads the worker directories in a separate thread, so that a hung file system blocks only that thread. The
+    /// watcher is armed first, so that no change is missed. If no thread can be started, the scan is repeated soon.
     pub(super) fn scan(&mut self) {
         if std::mem::replace(&mut self.scans.is_running, true) {
             self.scans.runs_again = true;
@@ -115,7 +115,7 @@ impl Effects {
         self.scans.pause = self.scans.pause.saturating_mul(2).min(PAUSE[1]);
     }
 
-    /// Passes a scan on to the core; starts the next one where something changed meanwhile.
+    /// Passes a scan to the core; starts the next one if something has changed in the meantime.
     pub(super) fn finish_scan(&mut self, finished: FinishedScan) -> Input {
         let news: Vec<String> =
             finished.unwatched.iter().filter(|text| !self.scans.unwatched.contains(text)).cloned().collect();

@@ -16,7 +16,7 @@ use crate::system::child_poller::ChildId;
 use crate::system::clock;
 use crate::version;
 
-/// Workers that a stop names: enough to see what is wrong.
+/// How many workers a stop names in the log: enough to see what is wrong.
 const MOST_AWAITED: usize = 20;
 
 /// What the manager as a whole is doing.
@@ -61,7 +61,7 @@ impl Effects {
         self.logger.lost_lines().into_iter().chain(self.logger.not_reopened().map(str::to_owned)).chain(not_opened)
     }
 
-    /// Logs what the workers that are left do: the manager waits for it.
+    /// Logs what the remaining workers are doing, which is what the manager waits for.
     pub(super) fn report_awaited(&mut self) {
         let now = clock::now();
         let events: Vec<Event> =

@@ -1,4 +1,4 @@
-//! Stored versions, and what is remembered of them over a restart.
+//! Stored versions, and their records that survive a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,7 +22,7 @@ use crate::system::errors::reason;
 #[derive(Default)]
 pub(super) struct KnownVersions {
     versions: BTreeMap<FunctionVersion, KnownVersion>,
-    /// Versions of functions that were removed; each goes as soon as no worker has it loaded.
+    /// Versions of removed functions; each is deleted as soon as no worker has it loaded.
     condemned: BTreeSet<FunctionVersion>,
 }
 
@@ -30,12 +30,13 @@ struct KnownVersion {
     stored: StoredVersion,
     /// The version of its crate. Empty where that is not known.
     crate_version: String,
-    /// The libraries that were loaded with it from elsewhere. Empty where no probe of this manager's saw them.
+    /// Other libraries that were loaded with it from outside the store. Empty if no probe of this manager has seen
+    /// them.
     elsewhere: Vec<String>,
 }
 
 impl KnownVersions {
-    /// Remembers a stored version, and returns what workers load for it.
+    /// Records a stored version, and returns what workers load for it.
     pub(super) fn add(
         &mut self,
         stored: StoredVersion,
@@ -50,7 +51,7 @@ impl KnownVersions {
         CheckedVersion { hash, library, crate_version, warning }
     }
 
-    /// As [`KnownVersions::add`], with the libraries that a probe saw loaded with it from elsewhere.
+    /// As [`KnownVersions::add`], with the libraries from outside the store that a probe saw loaded with it.
     pub(super) fn add_probed(
         &mut self,
         stored: StoredVersion,
@@ -66,7 +67,7 @@ impl KnownVersions {
         version
     }
 
-    /// The libraries that were loaded with a version from elsewhere, as far as that is known.
+    /// The libraries that were loaded with a version from outside the store, if known.
     pub(super) fn elsewhere(&self, version: &FunctionVersion) -> Vec<String> {
         self.versions.get(version).map(|known| known.elsewhere.clone()).unwrap_or_default()
     }
@@ -76,7 +77,7 @@ impl KnownVersions {
         self.versions.get(version).map(|known| (known.stored.path.as_path(), known.crate_version.as_str()))
     }
 
-    /// The libraries that a version brings along.
+    /// The sibling libraries of a version.
     pub(super) fn siblings(&self, version: &FunctionVersion) -> Vec<Sibling> {
         let siblings = self.versions.get(version).map(|known| known.stored.siblings.as_slice()).unwrap_or_default();
         siblings.iter().map(|stored| stored.sibling.clone()).collect()
@@ -84,7 +85,7 @@ impl KnownVersions {
 }
 
 impl Effects {
-    /// What earlier managers left. A stored library that was changed is not trusted.
+    /// Loads what earlier managers left. A stored library that was changed is not trusted.
     pub(crate) fn memory(&mut self) -> SavedVersions {
         let mut memory = SavedVersions::default();
         let functions: Vec<FunctionName> =
@@ -155,7 +156,7 @@ impl Effects {
         Ok(())
     }
 
-    /// The function was removed. So is each of its libraries, as soon as no worker has it loaded.
+    /// The function was removed. Each of its libraries is deleted from the store as soon as no worker has it loaded.
     fn forget(&mut self, function: &FunctionName) -> io::Result<()> {
         self.supersede_probes(function);
         self.probes.forget(function);
@@ -167,8 +168,8 @@ impl Effects {
         written
     }
 
-    /// Removes the libraries of removed functions from the store, except for those that workers have loaded. To be
-    /// called when a worker has ended.
+    /// Removes the libraries of removed functions from the store, except for those that workers have loaded. Must be
+    /// called when a worker has exited.
     pub(super) fn remove_condemned(&mut self) {
         let condemned = std::mem::take(&mut self.known.condemned);
         for version in condemned {
@@ -236,7 +237,7 @@ impl Effects {
         kept.into_iter().map(show).collect()
     }
 
-    /// The version that a rollback leads to, and what is known of it.
+    /// The version that a rollback goes to, and what is known about it.
     ///
     /// # Errors
     /// One sentence, if there is none, or if it may not be served.

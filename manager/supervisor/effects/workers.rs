@@ -1,4 +1,4 @@
-//! Workers: their commands, their messages, their ends.
+//! Workers: their commands, their messages, and their exits.
 
 use std::fs::File;
 use std::io;
@@ -42,7 +42,7 @@ use crate::worker::messages::{
 const EACH: usize = 3;
 /// Descriptors the manager has for itself, about: log, lock, pid file, control socket, what it waits with.
 const OWN: usize = 24;
-/// Copies of sockets a worker may have handed over: one for each server, and some that are just ending.
+/// Copies of sockets that a worker may have handed over: one for each server, and some that are being closed.
 const COPIES: usize = 1024;
 
 impl Effects {
@@ -85,8 +85,8 @@ impl Effects {
         Ok(pid.as_raw())
     }
 
-    /// Descriptors that are taken when one more worker has started and all have sent copies of their connections.
-    /// Counted, since the highest number says little: closed descriptors leave gaps.
+    /// How many descriptors will be in use when one more worker has started and all have sent copies of their
+    /// connections. They are counted, because the highest number says little: closed descriptors leave gaps.
     fn descriptors_with(&self, servers: usize) -> usize {
         let of_child = |child: &super::children::ManagedChild| match &child.kind {
             ChildKind::Worker(worker) => EACH.saturating_add(servers.max(worker.copies.len())),
@@ -161,7 +161,8 @@ impl Effects {
         let pid = child.pid;
         if let Err(error) = child.channel.send(&messages::encode(command), Duration::ZERO) {
             self.log(Level::Debug, pid.as_raw(), &format!("worker {pid} takes no order: {}", reason(&error)));
-            // The command cannot be sent, so a signal does: to drain, or to end where it would wait for ever.
+            // The command cannot be sent, so a signal is used instead: to drain, or to exit if the worker would
+            // otherwise wait forever.
             match command {
                 Command::Drain => self.terminate_worker(id),
                 Command::Connect | Command::Activate => self.kill_worker(id),
@@ -259,7 +260,8 @@ impl Effects {
         self.log(level, pid, &format!("{about}: {}", escape(text)));
     }
 
-    /// A worker is gone: its scoreboard is read now. Its connections end as soon as the core has decided about its job.
+    /// A worker has exited: its scoreboard is read now. Its connections are closed as soon as the core has decided
+    /// about its job.
     pub(super) fn worker_ended(&mut self, worker: WorkerHandle, reaped: &Reaped) {
         self.workers.remove(&worker.id);
         let seen = worker.scoreboard.read();
@@ -278,7 +280,7 @@ impl Effects {
         let lost_job = lost.is_some() || exit_cause == ExitCause::Unknown;
         let server = lost.and_then(|lost| worker.copies.get(&lost.connection)).map(|(server, _)| *server);
         let function = lost.map_or(0, |lost| lost.function);
-        // If the job is unknown, it is the only function's, where there is only one.
+        // If the job is unknown but the worker has only one function, it is that function's.
         let known = lost.is_some() || worker.functions.len() == 1;
         let function = worker.functions.get(function).filter(|_| known).cloned();
         let completed = function.map_or(0, |function| self.counters(&function).completed);
@@ -287,7 +289,7 @@ impl Effects {
         self.orphaned.insert(worker.id, worker.copies);
         let cut_another = match &exit_cause {
             ExitCause::InJob(_) | ExitCause::Answering(_) => seen.sending_elsewhere,
-            // No job's, so any is that of one before.
+            // It belongs to no job in hand, so it is from an earlier one.
             ExitCause::OutsideJob => seen.sending && jobs > 0,
             ExitCause::Drained | ExitCause::Unknown => false,
         };
@@ -334,20 +336,22 @@ impl Effects {
         }
     }
 
-    /// A dead worker's connections end, so that its job goes to another at once; or after the answer to its caller.
+    /// Closes a dead worker's connections, so that its job is requeued at once; or after sending the answer to its
+    /// caller.
     pub(super) fn release(&mut self, worker: WorkerId, answer: Option<JobReply>) {
         self.post_mortems.forget(worker);
         for (number, (_, copy)) in self.orphaned.remove(&worker).unwrap_or_default() {
             let mut last = Vec::new();
             if let Some(answer) = answer.as_ref().filter(|answer| answer.connection == number) {
-                // A handle that no packet can carry came from no server: no answer is sent, and the job is requeued.
+                // A handle that does not fit into a packet cannot be from a server: no answer is sent, and the job is
+                // requeued.
                 let _ = encode::failure(&mut last, &answer.handle, &answer.text);
             }
             self.requeues.end(copy, last);
         }
     }
 
-    /// What workers are at now.
+    /// What workers are doing now.
     pub(crate) fn read_scoreboards(&self, workers: Vec<WorkerId>) -> Vec<ScoreboardReading> {
         let now = clock::now();
         workers.into_iter().filter_map(|worker| self.read_scoreboard(worker, now)).collect()
@@ -379,7 +383,7 @@ fn key(function: &FunctionName, version: &CheckedVersion) -> FunctionVersion {
     FunctionVersion { function: function.clone(), hash: version.hash }
 }
 
-/// What is logged of a process that came back from the plugin that had forked it; follows the function or the job.
+/// The log text for a forked process that returned from its plugin; follows the name of the function or job.
 fn fork_came_back(child: u32, excluded: u64) -> String {
     let more = if excluded == 0 { String::new() } else { format!(" ({excluded} more before it)") };
     format!(

@@ -19,7 +19,7 @@ pub(crate) enum ServerMessage<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reaction {
     Nothing,
-    /// Log it at debug: it makes no sense in this state.
+    /// Log it at debug level: it is unexpected in this state.
     Unexpected,
     /// The server has answered the greeting: register the functions.
     Greeted,
@@ -39,7 +39,7 @@ pub(crate) enum Timeout {
     Nothing,
     /// Send an ECHO.
     Echo,
-    /// Close the connection: the server is mute.
+    /// Close the connection: the server is unresponsive.
     Unresponsive,
 }
 
@@ -98,7 +98,7 @@ impl Phase {
 /// Whether the worker has asked the server for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JobRequest {
-    /// No GRAB is out, and one may be sent.
+    /// No GRAB is outstanding, and one may be sent.
     Awake,
     /// PRE_SLEEP was sent. The next GRAB follows a NOOP.
     Asleep,
@@ -106,7 +106,8 @@ pub(super) enum JobRequest {
     Sent(OutstandingGrabs),
     /// The same, but the other servers no longer wait for the answers.
     Overdue(OutstandingGrabs),
-    /// ERROR came while a GRAB was out. Another packet may have caused it, so the answers may still come until then.
+    /// ERROR came while a GRAB was outstanding. Another packet may have caused it, so the answers may still arrive
+    /// until then.
     Doubted { grabs: OutstandingGrabs, until: Duration },
 }
 

@@ -1,5 +1,5 @@
-//! What is kept of the workers beside their records, all of it derived from these: who is in which group, who serves the
-//! same, how many are in which state, and what is due when.
+//! Indexes over the worker records, all derived from them: who is in which group, who serves the same functions, how
+//! many are in which state, and what is due when.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +19,11 @@ use crate::supervisor::worker_state::WorkerState;
 pub(in crate::supervisor::core) enum Moment {
     /// Its state has a deadline.
     Deadline,
-    /// Its start will have been at one function for long.
+    /// Its start becomes slow (see [`super::super::slow_start`]).
     Slow,
     /// It has loaded, and looks for a job server.
     Loaded,
-    /// It waits for the command to connect; without a time, so the oldest is the first.
+    /// It waits for the command to connect; has no time, so that the oldest comes first.
     Queued,
     /// It got that command, and has not found a job server yet.
     Connecting,
@@ -31,7 +31,7 @@ pub(in crate::supervisor::core) enum Moment {
     Serving,
     /// It serves, and will be too old.
     Retires,
-    /// It is to be planned when its scoreboard is read; without a time.
+    /// The next reading of its scoreboard has to be planned; has no time.
     Unwatched,
     /// Its scoreboard is read.
     Reading,
@@ -125,7 +125,7 @@ pub(in crate::supervisor::core) struct WorkerTotals {
     pub activating: usize,
     pub serving: usize,
     pub live: usize,
-    /// They serve, may continue to, and are no canaries.
+    /// They serve, need not stop, and are not canaries.
     pub counted: usize,
 }
 
@@ -169,7 +169,7 @@ impl WorkerTotals {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::supervisor::core) struct AlikeWorkers {
     pub totals: WorkerTotals,
-    /// Those that are simply at work, by the time at which they are too old.
+    /// The settled ones, by the time at which they are too old.
     pub settled: BTreeSet<(Duration, WorkerId)>,
 }
 
@@ -178,7 +178,7 @@ pub(in crate::supervisor::core) struct AlikeWorkers {
 pub(in crate::supervisor::core) struct GroupIndex {
     pub totals: WorkerTotals,
     pub alike: BTreeMap<FunctionSet, AlikeWorkers>,
-    /// Those that are not simply at work: they start, drain, are canaries, or come to the end of their jobs.
+    /// Those that are not settled: they start, drain, are canaries, or are close to their job limit.
     pub unsettled: BTreeSet<WorkerId>,
 }
 
@@ -188,13 +188,13 @@ impl GroupIndex {
         self.settled_ids().chain(self.unsettled.iter().copied())
     }
 
-    /// Those that are simply at work.
+    /// The settled ones.
     pub(in crate::supervisor::core) fn settled_ids(&self) -> impl Iterator<Item = WorkerId> {
         self.alike.values().flat_map(|alike| alike.settled.iter().map(|(_, id)| *id))
     }
 }
 
-/// What of a worker's record the index depends on.
+/// The parts of a worker's record that the index depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Standing {
     state: WorkerState,
@@ -219,7 +219,7 @@ impl Standing {
         }
     }
 
-    /// What of it a decision about its group depends on: not how far its start is, unless that takes long.
+    /// The parts that decisions about its group depend on: not the progress of its start, unless it is slow.
     pub(super) fn decides(&self) -> impl PartialEq + use<> {
         let state = match self.state {
             WorkerState::Starting { .. } => WorkerState::Starting { deadline: Duration::ZERO },
@@ -228,7 +228,7 @@ impl Standing {
         (state, self.runs, self.retires, self.is_canary, self.has_served, self.drain_report)
     }
 
-    /// Whether it is simply at work.
+    /// Whether it is settled.
     fn is_settled(&self) -> bool {
         self.state.is_serving() && self.runs == JobAllowance::Many && !self.is_canary
     }
@@ -254,7 +254,7 @@ impl WorkerIndex {
         index
     }
 
-    /// The same functions as others of the group have, so that each set is kept once.
+    /// Shares the set of functions with other workers of the group, so that each set is stored once.
     pub(super) fn shared(&self, key: &GroupKey, functions: FunctionSet) -> FunctionSet {
         let known = self.groups.get(key).and_then(|group| group.alike.get_key_value(&functions));
         known.map_or(functions, |(known, _)| known.clone())
