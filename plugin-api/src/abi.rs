@@ -1,13 +1,13 @@
-//! What crosses between the manager's worker and a plugin: C layouts, C functions, plain data.
+//! The ABI between a worker and a plugin: C layouts, C functions, plain data.
 //!
-//! This file and the manager's loader are the only two that name `abi_stable`. It is public because the host side needs
-//! it; an author never does. The rules by which it may change are in `docs/plugin-interface.md`:
+//! This file and the manager's loader are the only two that use `abi_stable`. It is public because the host needs it;
+//! plugin authors never do. The rules by which it may change are in `docs/plugin-interface.md`:
 //!
-//! - [`Plugin`] grows only after its last field, behind accessors that know whether an older library has the field.
-//! - [`Host`], [`RawJob`] and [`RawContext`] carry their size. A later minor version puts its additions into a struct
-//!   that begins with the present one; who reads them compares `size` first. The structs here never change.
-//! - Either raises [`INTERFACE_MINOR`]; anything else raises [`INTERFACE_MAJOR`].
-// An exported table needs one promise to abi_stable that no type can make: see `entry`.
+//! - [`Plugin`] grows only at its end, and accessors know whether an older library has a field.
+//! - [`Host`], [`RawJob`] and [`RawContext`] carry their size. A later minor version puts its additions into a new
+//!   struct that begins with this one, and readers compare `size` first. The structs here never change.
+//! - Both raise [`INTERFACE_MINOR`]; any other change raises [`INTERFACE_MAJOR`].
+// Exporting a table needs one unsafe promise to abi_stable: see `entry`.
 #![allow(unsafe_code)]
 
 use abi_stable::abi_stability::abi_checking::{AbiInstability, check_layout_compatibility};
@@ -26,10 +26,10 @@ pub const INTERFACE_MAJOR: u32 = 1;
 /// A manager loads libraries of its own major version and of every minor version up to its own.
 pub const INTERFACE_MINOR: u32 = 0;
 
-/// What the header of an exported entry says. `abi_stable` wants three numbers; the last is always 0.
+/// The version in the header of an exported entry. `abi_stable` requires three numbers; the last is always 0.
 const INTERFACE: &str = "1.0.0";
 
-/// The first bytes of an exported entry, by which it is recognised before anything else of it is read.
+/// The first bytes of an exported entry, by which it is recognised before anything else in it is read.
 pub const MAGIC: [u8; 32] = AbiHeader::VALUE.magic_string;
 
 /// The first bytes of the other kind of entry, the one for C: see [`c_abi`](crate::c_abi).
@@ -41,14 +41,14 @@ pub const ENTRY_SIZE: usize = size_of::<Entry>();
 /// An exported entry: magic, versions, layout of every type below, and a constructor that returns the [`PluginRef`].
 pub type Entry = LibHeader;
 
-/// The table a library hands out for one function.
+/// The table that a library provides for one function.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginRef, prefix_fields = PluginPrefix)))]
 pub struct Plugin {
-    /// [`INTERFACE_MAJOR`] as the library was built.
+    /// The [`INTERFACE_MAJOR`] that the library was built with.
     pub interface_major: u32,
-    /// [`INTERFACE_MINOR`] as the library was built.
+    /// The [`INTERFACE_MINOR`] that the library was built with.
     pub interface_minor: u32,
     /// False in a `panic = "abort"` build: there a panic ends the worker.
     pub unwinds: bool,
@@ -58,7 +58,7 @@ pub struct Plugin {
     pub name: RStr<'static>,
     /// Version of the crate that defines the function.
     pub version: RStr<'static>,
-    /// The compiler that built the library, as far as known; else empty.
+    /// The compiler that built the library; empty if unknown.
     pub compiler: RStr<'static>,
     /// Makes the object (a null state for a plain function). Called once before the first job, on the thread of `run`.
     pub new: extern "C" fn(&RawContext<'_>) -> RResult<RawState, RawFail>,
@@ -79,7 +79,7 @@ impl RootModule for PluginRef {
     const VERSION_STRINGS: VersionStrings = VersionStrings::new(INTERFACE);
 }
 
-/// What `new` made; the library alone knows what it points to. Null for a plain function.
+/// What `new` returned: an opaque pointer for the host. Null for a plain function.
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawState(pub *mut ());
@@ -88,13 +88,13 @@ pub struct RawState(pub *mut ());
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawContext<'a> {
-    /// Size in bytes of the struct as the host knows it, or of the longer one that begins with it.
+    /// Size in bytes of the struct that the host passes: this one, or a longer one that begins with it.
     pub size: usize,
     /// The function the object is made for, as registered with the job servers.
     pub function: RStr<'a>,
     /// The `setting.*` keys of the function's section, without that prefix.
     pub settings: RSlice<'a, RawSetting<'a>>,
-    /// Calls back into the worker. A library may keep it: it is there to the process's end.
+    /// Functions that call back into the worker. A library may keep the reference until the process exits.
     pub host: &'static Host,
 }
 
@@ -112,7 +112,7 @@ pub struct RawSetting<'a> {
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawJob<'a> {
-    /// Size in bytes of the struct as the host knows it, or of the longer one that begins with it.
+    /// Size in bytes of the struct that the host passes: this one, or a longer one that begins with it.
     pub size: usize,
     /// The worker's own number for this job, from 1; what [`Host`]'s functions are passed.
     pub number: u64,
@@ -124,26 +124,27 @@ pub struct RawJob<'a> {
     pub function: RStr<'a>,
     /// The workload.
     pub workload: RSlice<'a, u8>,
-    /// Calls back into the worker. A library may keep it: it is there to the process's end.
+    /// Functions that call back into the worker. A library may keep the reference until the process exits.
     pub host: &'static Host,
 }
 
-/// The worker's functions for a plugin. They may be called from any thread, also after the job's end; job number 0
-/// means outside a job. Each returns false where it was refused: that job is over, or its connection is gone.
+/// The worker's functions for a plugin. They may be called from any thread, even after the end of the job; job number 0
+/// means outside a job. `status`, `data` and `warning` return false if they were refused, because the job is over or
+/// its connection is gone.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct Host {
-    /// Size in bytes of the struct as the host knows it, or of the longer one that begins with it.
+    /// Size in bytes of the struct that the host passes: this one, or a longer one that begins with it.
     pub size: usize,
-    /// Progress: `done` of `of`. Passed on as it is.
+    /// Progress: `done` of `of`. Passed on unchanged.
     pub status: extern "C" fn(job: u64, done: u64, of: u64) -> bool,
-    /// A part of the result, ahead of its end.
+    /// A part of the result, sent before the job ends.
     pub data: extern "C" fn(job: u64, bytes: RSlice<'_, u8>) -> bool,
     /// A warning for the job's caller.
     pub warning: extern "C" fn(job: u64, bytes: RSlice<'_, u8>) -> bool,
     /// One record for the manager's log, see [`level`]. `target` may be empty; `text` may have several lines.
     pub log: extern "C" fn(job: u64, level: u8, target: RStr<'_>, text: RStr<'_>),
-    /// True once the worker is asked to leave: long work should end early.
+    /// True once the job should end early, because its worker has to drain or the job is past its timeout.
     pub stopping: extern "C" fn(job: u64) -> bool,
 }
 
@@ -151,9 +152,9 @@ pub struct Host {
 pub mod level {
     /// The function did not do what it was asked.
     pub const ERROR: u8 = 1;
-    /// Something is wrong, and the work goes on.
+    /// Something is wrong, but the work continues.
     pub const WARN: u8 = 2;
-    /// Something worth knowing in normal running.
+    /// Something worth knowing during normal operation.
     pub const INFO: u8 = 3;
     /// For the plugin's author.
     pub const DEBUG: u8 = 4;
@@ -161,8 +162,8 @@ pub mod level {
     pub const TRACE: u8 = 5;
 }
 
-/// The target of the log records with which a library warns of settings that it never reads, each once for an object.
-/// A host may show them as it likes.
+/// The target of log records with which a library warns about settings that it never reads, once per object for each.
+/// The host decides how to show them.
 pub const SETTINGS: &str = "gm_plugin_api::settings";
 
 /// How a job, or the making of an object, failed.
@@ -188,7 +189,7 @@ impl RawFail {
     pub const EXCEPTION: u8 = 1;
     /// The function panicked.
     pub const PANIC: u8 = 2;
-    /// The job was not begun: after a panic the object could not be made again. The worker should be replaced.
+    /// The job was not begun, because the object could not be made again after a panic. The worker should be replaced.
     pub const NO_OBJECT: u8 = 3;
 }
 
@@ -204,7 +205,7 @@ pub const fn entry<E: Export>() -> Entry {
     unsafe { LibHeader::from_constructor::<PluginRef>(construct::<E>, CheckTypeLayout::Yes) }
 }
 
-/// A constant that borrows a table has to hang on a type.
+/// A constant that borrows a table must be an associated constant.
 struct Table<E>(E);
 
 impl<E: Export> Table<E> {
@@ -212,21 +213,21 @@ impl<E: Export> Table<E> {
 }
 
 extern "C" fn construct<E: Export>() -> RootModuleResult {
-    // SAFETY: only the type is erased; the loader gives it back after the layout check.
+    // SAFETY: only the type is erased; the loader restores it after the layout check.
     ROk(unsafe { table::<E>().to_prefix_ref().cast::<ErasedPrefix>() })
 }
 
-/// The table of a function of this very program, as a loader would get it from a library.
+/// The table of a function in this program, as a loader would get it from a library.
 pub fn table<E: Export>() -> PluginRef {
     PluginRef(Table::<E>::VALUE.static_as_prefix())
 }
 
 /// Whether a library's table can be used through `own`'s layout, type by type: names, sizes, fields, parameters.
 ///
-/// `abi_stable` lets a library be newer than its host; our promise is the other way round. So the two change places:
-/// the library is what is asked for, and the host may have fields behind it. It also compares the versions of the
-/// crates that define the types, here always this one, and would refuse every plugin when 0.1 becomes 0.2: that is
-/// passed over.
+/// `abi_stable` lets a library be newer than its host; we promise the reverse. So we swap the two: the library's layout
+/// is the expected one, and the host's may have more fields at the end. `abi_stable` also compares the versions of the
+/// crates that define the types (always this crate), and would refuse every plugin when 0.1 becomes 0.2: we ignore that
+/// difference.
 ///
 /// # Errors
 ///
@@ -239,7 +240,7 @@ pub fn compare_layouts(library: &'static TypeLayout, own: &'static TypeLayout) -
 }
 
 const _: () = {
-    // What a library is recognised and refused by must not drift apart from the numbers.
+    // The constants by which a library is recognised and refused must stay in sync with the version.
     let text = INTERFACE.as_bytes();
     assert!(text.len() == 5 && text[0] == b'0' + INTERFACE_MAJOR as u8 && text[2] == b'0' + INTERFACE_MINOR as u8);
 };

@@ -1,4 +1,4 @@
-//! What an object is made from.
+//! What `new` gets: the function's name and settings.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -11,7 +11,7 @@ use crate::logging::Log;
 
 /// What `new` is given: the function's name and its settings.
 ///
-/// Settings stand in the function's section of the configuration, as `setting.NAME = value`:
+/// Settings are in the function's section of the configuration, as `setting.NAME = value`:
 ///
 /// ```ini
 /// [fetch_url]
@@ -42,13 +42,13 @@ use crate::logging::Log;
 /// # assert_eq!(object.run("").text(), "a waits 5000 ms");
 /// ```
 ///
-/// A setting that `new` reads in no way is probably misspelt: gm-native logs a warning with its name, and the nearest
-/// one that `new` looked for.
+/// A setting that `new` never reads is probably misspelled: gm-native logs a warning with its name and the closest name
+/// that `new` did read.
 pub struct Context {
     function: String,
     settings: Vec<(String, String)>,
     host: &'static Host,
-    /// The names that were looked for, whether they were there or not.
+    /// The names that were read, whether they were set or not.
     wanted: Mutex<BTreeSet<String>>,
 }
 
@@ -72,23 +72,23 @@ impl Context {
         &self.function
     }
 
-    /// All settings of the function, in no particular order. They count as read.
+    /// All settings of the function, in no particular order. All of them then count as read.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs().inspect(|(name, _)| self.want(name))
     }
 
-    /// The same, without reading them.
+    /// The same, without counting them as read.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// One setting, where it is there.
+    /// One setting, if it is set.
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.want(name);
         self.pairs().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    /// One setting that must be there.
+    /// A required setting.
     ///
     /// # Errors
     ///
@@ -101,21 +101,21 @@ impl Context {
         })
     }
 
-    /// One setting that must be there, as a number or whatever else can be read from text.
+    /// A required setting, parsed as any type that implements `FromStr`, such as a number.
     ///
     /// # Errors
     ///
-    /// Where it is missing, or not such a value; the message names section and key. The value is left out: it may be a
-    /// secret.
+    /// If the setting is missing or cannot be parsed. The message names the section and the key, but not the value,
+    /// which may be a secret.
     pub fn parse<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Failure> {
         parse(self.function(), name, self.required(name)?)
     }
 
-    /// The same with a value for where it is missing.
+    /// The same, with a default for a setting that is missing.
     ///
     /// # Errors
     ///
-    /// Where it is there and is not such a value.
+    /// If the setting is set but cannot be parsed.
     pub fn parse_or<T: FromStr<Err: Display>>(&self, name: &str, default: T) -> Result<T, Failure> {
         self.setting(name).map_or(Ok(default), |value| parse(self.function(), name, value))
     }
@@ -125,7 +125,7 @@ impl Context {
         Log::new(0, self.host)
     }
 
-    /// Notes that a setting is looked for.
+    /// Records that a setting was read.
     pub(crate) fn want(&self, name: &str) {
         let mut wanted = self.wanted();
         if !wanted.contains(name) {
@@ -137,13 +137,13 @@ impl Context {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A sentence for each setting that nothing has looked for.
+    /// A sentence for each setting that was never read.
     pub(crate) fn unread(&self) -> Vec<String> {
         let names: Vec<&str> = self.pairs().map(|(name, _)| name).collect();
         unread_settings(&names, &self.wanted(), "new()")
     }
 
-    /// What to say behind an error about a missing setting: the one that is set and was probably meant to be it.
+    /// A hint for an error about a missing setting: the one that is set and was probably meant.
     pub(crate) fn misspelling(&self, name: &str) -> String {
         let wanted = self.wanted();
         let unread = self.pairs().map(|(set, _)| set).filter(|set| !wanted.contains(*set));
@@ -162,10 +162,10 @@ pub fn unread_settings(names: &[&str], wanted: &BTreeSet<String>, reader: &str) 
     names.iter().filter(|name| !wanted.contains(**name)).map(|name| sentence(name)).collect()
 }
 
-/// How like another name one must be to be taken for a misspelling of it, as with the keys of the configuration.
+/// How similar two names must be for one to count as a misspelling of the other, as for configuration keys.
 const ALIKE: f64 = 0.8;
 
-/// The name that another one is most like, if it is like any.
+/// The most similar name, if any is similar enough.
 fn nearest<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_ascii_lowercase().replace('-', "_");
     let name = plain(name);
@@ -185,7 +185,7 @@ fn parse<T: FromStr<Err: Display>>(function: &str, name: &str, value: &str) -> R
     value.parse().map_err(|error| malformed(function, name, &error))
 }
 
-/// A setting that is there and wrong.
+/// The error for a setting that is set but invalid.
 pub(crate) fn malformed(function: &str, name: &str, error: &dyn Display) -> Failure {
     Failure::new(format!("setting.{name} of the section [{function}]: {error}"))
 }

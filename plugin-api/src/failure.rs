@@ -7,8 +7,8 @@ use crate::abi::RawFail;
 
 /// Why a job failed. The caller gets a warning with the message, then the failure.
 ///
-/// `?` makes one of any [`std::error::Error`], with its causes, of text, of `Box<dyn Error>`, of `anyhow::Error` and of
-/// `eyre::Report`:
+/// `?` converts any [`std::error::Error`] (with its causes), text, `Box<dyn Error>`, `anyhow::Error` and `eyre::Report`
+/// into a `Failure`:
 ///
 /// ```
 /// use gm_plugin_api::{Job, JobResult, Log, function};
@@ -25,13 +25,14 @@ use crate::abi::RawFail;
 /// }
 /// ```
 ///
-/// It is deliberately no `std::error::Error` itself: only so can every such error be turned into it.
+/// It deliberately does not implement `std::error::Error`: otherwise the conversion from all such errors would not
+/// compile.
 pub struct Failure {
     message: String,
     exception: Option<Vec<u8>>,
 }
 
-/// So many bytes of an exception's payload are its message too, for the log.
+/// How many bytes of an exception's payload are also used as its message, for the log.
 const SHOWN: usize = 1024;
 
 impl Failure {
@@ -40,17 +41,17 @@ impl Failure {
         Self { message: message.into(), exception: None }
     }
 
-    /// A failure whose caller gets an exception with `payload` (WORK_EXCEPTION). Only a client that asked for
-    /// exceptions understands one, such as PHP's; the `gearman` command-line client waits for ever. Where in doubt
-    /// return any other failure.
+    /// A failure whose caller gets an exception with `payload` (WORK_EXCEPTION). Only clients that asked for exceptions
+    /// understand it, such as PHP's; the `gearman` command-line client waits forever. If in doubt, return any other
+    /// failure.
     pub fn exception(payload: impl Into<Vec<u8>>) -> Self {
         let payload = payload.into();
         let shown = &payload[..payload.len().min(SHOWN)];
         Self { message: String::from_utf8_lossy(shown).into_owned(), exception: Some(payload) }
     }
 
-    /// A failure of an error that is only lent, with its causes. For a `Box<dyn Error + Send + Sync>` where
-    /// the function returns a [`JobResult`](crate::JobResult), since `?` cannot turn that into a `Failure`:
+    /// Makes a failure from a borrowed error, with its causes. Use it for a `Box<dyn Error + Send + Sync>` in a
+    /// function that returns a [`JobResult`](crate::JobResult), since `?` cannot convert that into a `Failure`:
     /// `.map_err(|error| Failure::from_error(&*error))?`.
     pub fn from_error(error: &(dyn Error + 'static)) -> Self {
         Self::new(with_causes(error))
@@ -94,8 +95,8 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// An error and what caused it, in one line. A cause whose text is already there is not repeated: many an error
-/// quotes its cause and names it as source too.
+/// An error and its causes, in one line. A cause whose text is already included is not repeated: many errors quote
+/// their cause and also return it as their source.
 fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

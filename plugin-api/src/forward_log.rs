@@ -1,4 +1,4 @@
-//! Records of the `log` crate, on their way to the manager's log.
+//! Forwards records of the `log` crate to the manager's log.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use log::{LevelFilter, Metadata, Record};
 use crate::abi::{Host, level};
 use crate::{logging, panics};
 
-/// Where records go, once a function was made ready.
+/// Where records go, once a function has been set up.
 static HOST: OnceLock<&'static Host> = OnceLock::new();
 
 /// Whether the library's logger is this one.
@@ -17,7 +17,7 @@ static OURS: AtomicBool = AtomicBool::new(false);
 
 struct Forward;
 
-/// Takes the place of the library's logger. An author who set another keeps it.
+/// Installs itself as the library's logger, unless the author has set another one.
 pub(crate) fn install(host: &'static Host) {
     if HOST.set(host).is_ok() && log::set_logger(&Forward).is_ok() {
         OURS.store(true, Ordering::Relaxed);
@@ -25,7 +25,7 @@ pub(crate) fn install(host: &'static Host) {
     }
 }
 
-/// Sets the crate's maximum level, a static that its macros check: an unwanted record costs nothing.
+/// Sets the crate's maximum level, a static that its macros check: an unwanted record costs almost nothing.
 pub(crate) fn set_wanted() {
     if !OURS.load(Ordering::Relaxed) {
         return;
@@ -58,7 +58,7 @@ impl log::Log for Forward {
     fn flush(&self) {}
 }
 
-/// The interface counts as the crate does: errors are 1.
+/// The interface numbers levels as the crate does: errors are 1.
 fn number(level: log::Level) -> u8 {
     level as u8
 }

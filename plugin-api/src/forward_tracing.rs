@@ -1,4 +1,4 @@
-//! Events of the `tracing` crate, on their way to the manager's log.
+//! Forwards events of the `tracing` crate to the manager's log.
 
 use std::fmt::{Debug, Write};
 use std::sync::OnceLock;
@@ -19,7 +19,7 @@ struct Forward(&'static Host);
 /// A span's fields, as text, kept with the span.
 struct Fields(String);
 
-/// Takes the place of the library's subscriber. An author who set another keeps it.
+/// Installs itself as the library's subscriber, unless the author has set another one.
 pub(crate) fn install(host: &'static Host) {
     INSTALLED.get_or_init(|| {
         let subscriber = Registry::default().with(Forward(host));
@@ -28,7 +28,7 @@ pub(crate) fn install(host: &'static Host) {
     });
 }
 
-/// Lets the crate's macros ask again what is wanted; they keep the answer in statics.
+/// Makes the crate's macros check again which levels are enabled; they cache the answer in statics.
 pub(crate) fn set_wanted() {
     callsite::rebuild_interest_cache();
 }
@@ -85,7 +85,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
     }
 }
 
-/// Writes fields as people read them: the message, then `name=value`, with blanks between.
+/// Formats fields for people: the message, then `name=value`, separated by spaces.
 struct Text<'a>(&'a mut String);
 
 impl Text<'_> {

@@ -1,4 +1,4 @@
-//! Between the C functions of the interface and an author's code: what `#[function]` builds on.
+//! Connects the C functions of the interface with an author's code: what `#[function]` builds on.
 //!
 //! Everything here is called by the worker on its one thread, except where [`crate::abi`] says otherwise.
 #![allow(unsafe_code)] // The table's functions get references and a pointer back that the types cannot vouch for.
@@ -15,7 +15,7 @@ use crate::logging::{Log, set_wanted};
 use crate::output::{Boxed, Direct, JobResult, Output};
 use crate::panics::{NO_JOB, guarded, install_hook};
 
-/// What the author's crate knows about a function.
+/// Metadata of a function, from the author's crate.
 pub struct About {
     /// The function's name, without a prefix.
     pub name: &'static str,
@@ -25,7 +25,7 @@ pub struct About {
     pub unwinds: bool,
 }
 
-/// An [`About`] as seen from where it is expanded: the author's crate.
+/// Builds an [`About`] where it is expanded, in the author's crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __about {
@@ -95,7 +95,7 @@ extern "C" fn run_plain<F: Plain>(_: RawState, raw: &RawJob<'_>) -> RResult<RVec
 
 extern "C" fn drop_plain(_: RawState) {}
 
-/// Runs one job with whatever serves it.
+/// Runs one job with a function or an object.
 #[inline]
 pub(crate) fn run_with(
     raw: &RawJob<'_>,
@@ -112,7 +112,7 @@ extern "C" fn set_level(level: u8) {
     set_wanted(level);
 }
 
-/// What has to stand before an author's code runs for the first time.
+/// The setup that must be done before an author's code runs for the first time.
 pub(crate) fn prepare(_host: &'static Host) {
     install_hook();
     #[cfg(feature = "log")]
@@ -121,9 +121,11 @@ pub(crate) fn prepare(_host: &'static Host) {
     crate::forward_tracing::install(_host);
 }
 
-/// What `#[function]` makes of an `impl` block: a type that is made once per worker and serves job after job.
+/// Implemented by `#[function]` on an `impl` block: a type that is made once per worker and runs one job after the
+/// other.
 ///
-/// A bound for tests, see [`testing::TestObject`](crate::testing::TestObject); nobody implements it by hand.
+/// Use it only as a bound in tests (see [`testing::TestObject`](crate::testing::TestObject)); do not implement it
+/// yourself.
 #[diagnostic::on_unimplemented(message = "`{Self}` is no function", label = "put #[function] on its `impl` block")]
 pub trait Object: Sized + 'static {
     /// What it is.
@@ -174,7 +176,7 @@ impl<T: Object> Export for ObjectFunction<T> {
 
 /// An object between jobs, and what is needed to make it again.
 struct Slot<T> {
-    /// None after a panic, until it is made again.
+    /// `None` after a panic, until it is made again.
     object: Option<T>,
     cx: Context,
 }
@@ -208,7 +210,7 @@ impl<T: Object> Slot<T> {
         result
     }
 
-    /// Drops the object. A destructor that panics ends nothing but itself, and is logged.
+    /// Drops the object. A panic in its destructor is caught and logged.
     fn discard(&mut self, job: u64) {
         let object = self.object.take();
         let dropped = guarded(job, || {
@@ -223,7 +225,7 @@ impl<T: Object> Slot<T> {
     }
 }
 
-/// The job was not begun: there is no object to give it to.
+/// The failure of a job that was not begun, because there is no object.
 fn failed_new(fail: RawFail) -> RawFail {
     let message = format!("after a panic the object could not be created again: {}", fail.message);
     RawFail { kind: RawFail::NO_OBJECT, message: message.into(), ..fail }
@@ -254,7 +256,7 @@ extern "C" fn drop_object<T: Object>(state: RawState) {
     slot.discard(NO_JOB);
 }
 
-/// A job as authors see it, for as long as the raw one is lent.
+/// A job as authors see it, borrowed for as long as the raw one.
 fn lend_job<'a>(raw: &'a RawJob<'a>) -> &'a Job {
     // SAFETY: `Job` is a transparent wrapper. Its 'static is never seen: it is not `Clone`, its field is private to the
     // crate, and its methods return what lives as long as `self`, which is 'a.

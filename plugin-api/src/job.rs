@@ -1,4 +1,4 @@
-//! One job, as its function sees it.
+//! A job, as its function sees it.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use crate::failure::Failure;
 
 /// One job: its workload and ids, and what can be sent to its caller while it runs.
 ///
-/// It can be used from any thread for as long as `run` lasts, so scoped threads may report progress too. For a thread
-/// that is not scoped there is [`reporter`](Self::reporter).
+/// It can be used from any thread while the function runs, so scoped threads can report progress, too. For other
+/// threads, use [`reporter`](Self::reporter).
 ///
 /// ```
 /// use gm_plugin_api::{Failure, Job, JobResult, Log, function};
@@ -48,50 +48,52 @@ impl Job {
         self.0.function.as_str()
     }
 
-    /// The job server's handle of this job, for people: bytes that are not UTF-8 are replaced. Handles start again when
-    /// a job server does, so a handle alone names no job for ever.
+    /// The job server's handle of this job, for display: bytes that are not UTF-8 are replaced. A job server reuses
+    /// handles after a restart, so a handle does not identify a job permanently.
     pub fn handle(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.0.handle.as_slice())
     }
 
-    /// The unique id the client gave the job, for people; empty where it gave none. As a key use
-    /// [`unique_bytes`](Self::unique_bytes).
+    /// The unique id that the client gave the job, for display; empty if it gave none. Use
+    /// [`unique_bytes`](Self::unique_bytes) as a key.
     pub fn unique(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.unique_bytes())
     }
 
-    /// The unique id, byte for byte. A job that is run a second time has the same.
+    /// The bytes of the unique id. A job that runs again has the same one.
     pub fn unique_bytes(&self) -> &[u8] {
         self.0.unique.as_slice()
     }
 
-    /// Tells the caller how far the work is: `done` of `of`. Every client that waits sees it at once; no one has to ask.
+    /// Reports progress to the caller: `done` of `of`. Waiting clients get it without polling; reports that the job
+    /// server does not read in time are merged.
     ///
-    /// False where it was refused: the connection is gone. The work may go on, or end early.
+    /// Returns false if the report was refused because the connection is gone. You may continue or return early.
     pub fn status(&self, done: u64, of: u64) -> bool {
         (self.0.host.status)(self.0.number, done, of)
     }
 
-    /// Sends a part of the result ahead of its end. False where it was refused, as for [`status`](Self::status).
-    /// May block while the job server reads slowly.
+    /// Sends a part of the result before the job ends. Returns false if it was refused, as for
+    /// [`status`](Self::status). May block while the job server reads slowly.
     pub fn data(&self, bytes: impl AsRef<[u8]>) -> bool {
         (self.0.host.data)(self.0.number, bytes.as_ref().into())
     }
 
-    /// Sends the caller a warning. False where it was refused, as for [`status`](Self::status). The command-line client
-    /// prints a warning as it is, so end it with a newline.
+    /// Sends the caller a warning. Returns false if it was refused, as for [`status`](Self::status). The `gearman`
+    /// command prints warnings unchanged, so end yours with a newline.
     pub fn warning(&self, bytes: impl AsRef<[u8]>) -> bool {
         (self.0.host.warning)(self.0.number, bytes.as_ref().into())
     }
 
-    /// True once the worker is asked to leave. The job has until `graceful_shutdown_wait_time` to end; long work asks
-    /// now and then, and ends early with what it has or with an error. Costs a few nanoseconds.
+    /// True once the job should end early, because the worker drains or the job is past its timeout. On a stop, the job
+    /// is killed after `graceful_shutdown_wait_time`. In a long job, call this now and then, and return early with a
+    /// partial result or an error. A call costs a few nanoseconds.
     pub fn stopping(&self) -> bool {
         (self.0.host.stopping)(self.0.number)
     }
 
-    /// The part of a job that a thread can keep: [`status`](Self::status), [`data`](Self::data) and the like without
-    /// the workload.
+    /// A handle that a thread can keep: [`status`](Self::status), [`data`](Self::data) and the like, without the
+    /// workload.
     pub fn reporter(&self) -> Reporter {
         Reporter { number: self.0.number, host: self.0.host }
     }
@@ -108,8 +110,8 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// Reports for a job from wherever it is kept: a thread, a runtime's task, a call-back. After the job's end everything
-/// is refused, without harm.
+/// Sends reports for a job from anywhere: a thread, an async task, a callback. After the job has ended, every call is
+/// safely refused.
 ///
 /// ```
 /// use gm_plugin_api::{Job, JobResult, Log, function};
@@ -156,7 +158,7 @@ impl std::fmt::Debug for Reporter {
     }
 }
 
-/// Scoped threads rest on this.
+/// Scoped threads depend on this.
 const _: fn() = || {
     fn shared<T: Sync>() {}
     fn kept<T: Send + Sync + 'static>() {}

@@ -51,7 +51,7 @@ impl Job {
         let value = serde_path_to_error::deserialize(&mut text).map_err(|error| {
             let path = error.path().to_string();
             let what = error.into_inner();
-            // Where a text ends too early the last step of the path is not known, and is written as `?`.
+            // If the text ends too early, the last step of the path is unknown, and is written as `?`.
             match path.strip_suffix('?').map_or(path.as_str(), |known| known.strip_suffix('.').unwrap_or(known)) {
                 "." | "" => Failure::new(format!("the workload as JSON: {what}")),
                 path => Failure::new(format!("the workload as JSON, at {path}: {what}")),

@@ -1,4 +1,4 @@
-//! Write a function, build a library, drop it into a directory: gm-native serves it to Gearman.
+//! Write a function, build a library, copy it into a directory: gm-native serves it as a Gearman function.
 //!
 //! ```
 //! use gm_plugin_api::{function, Job, JobResult, Log};
@@ -13,28 +13,28 @@
 //! # assert_eq!(TestJob::new("hello").run(reverse_string).text(), "olleh");
 //! ```
 //!
-//! With `crate-type = ["cdylib", "rlib"]` in its `Cargo.toml` this is a plugin. `docs/writing-plugins.md` of the
-//! project tells the whole story; in short:
+//! With `crate-type = ["cdylib", "rlib"]` in its `Cargo.toml` this is a plugin. The full guide is the project's
+//! `docs/writing-plugins.md`; in short:
 //!
 //! - [`Job`] is a job's workload, unique id and handle, and what can be sent to its caller while it runs
 //!   (status, data, warnings). [`Log`] writes to the manager's log.
-//! - A function returns whatever is a [`Reply`]: bytes, text, nothing, or a `Result` of those. `?` makes a [`Failure`]
-//!   of any error.
-//! - A panic fails the job and not the worker.
-//! - State from job to job: [`function`] on the `impl` block of a type with `new` and `run`. `new` gets a [`Context`]
-//!   with the function's settings.
-//! - [`testing`] runs all that without a server.
+//! - A function returns any type that implements [`Reply`]: bytes, text, nothing, or a `Result` of those. `?` turns any
+//!   error into a [`Failure`].
+//! - A panic fails the job, but the worker keeps running (unless you build with `panic = "abort"`).
+//! - To keep state between jobs, put [`function`] on the `impl` block of a type with `new` and `run`. `new` gets a
+//!   [`Context`] with the function's settings.
+//! - [`testing`] runs functions without a server.
 //!
 //! # Features
 //!
-//! None is on by default.
+//! All of them are off by default.
 //!
-//! | feature | |
+//! | feature | what it does |
 //! |---|---|
 //! | `json` | `Job::json` reads the workload as a type, `Json` writes a type as the result |
 //! | `serde` | `Context::settings` reads the settings as a struct |
 //! | `log` | records of the `log` crate go to the manager's log |
-//! | `tracing` | so do events of the `tracing` crate |
+//! | `tracing` | events of the `tracing` crate go to the manager's log |
 
 #[doc(hidden)]
 pub mod abi;
@@ -59,12 +59,12 @@ mod panics;
 mod settings;
 pub mod testing;
 
-/// Makes a Gearman function of a `fn`, or of a type with state.
+/// Turns a `fn`, or a type with state, into a Gearman function.
 ///
 /// # A function
 ///
-/// Takes a job and a log, and returns a [`Reply`]. Its name is the function's name; the library that is built has to be
-/// called by it, with or without `lib` in front.
+/// Takes a job and a log, and returns a [`Reply`]. Its name is the name of the Gearman function. The library file must
+/// have the same name, with or without `lib` in front.
 ///
 /// ```
 /// # use gm_plugin_api::{function, Job, Log};
@@ -76,9 +76,10 @@ pub mod testing;
 ///
 /// # A type with state
 ///
-/// On an `impl` block with `new` and `run` (and whatever else it needs). `new` is called once in each worker, before
-/// its first job; `run` for each job; the object is dropped when the worker leaves. After a panic in `run` the object
-/// is dropped and `new` is called again before the next job. The type's name is the function's name.
+/// Put the attribute on an `impl` block with `new` and `run` (and any other methods). `new` is called once in each
+/// worker, before its first job, and `run` for each job. The object is dropped when the worker exits. After a panic in
+/// `run`, the object is dropped, and `new` is called again before the next job. The type's name is the name of the
+/// Gearman function.
 ///
 /// ```
 /// # use gm_plugin_api::{function, Context, Failure, Job, JobResult, Log};
@@ -104,13 +105,12 @@ pub mod testing;
 /// # Options
 ///
 /// - `name = "fetch-url"`: another name. ASCII letters, digits, `_`, `-`, `.` and `::`.
-/// - `prefix = "x_"`: what stands in front of the name in the exported symbol, for `gm-native -p x_`. The function is
-///   registered without it.
+/// - `prefix = "x_"`: a prefix for the exported symbol, for `gm-native -p x_`. The function is registered without it.
 ///
 /// # What it adds
 ///
-/// The item stays as it is and can be called, and tested, as written. Beside it stands an exported static, by which the
-/// manager finds the function. In `cfg(test)` nothing is exported.
+/// The item itself does not change, and can be called and tested as written. The attribute adds an exported static, by
+/// which the manager finds the function. With `cfg(test)`, nothing is exported.
 pub use gm_plugin_macros::function;
 
 pub use crate::context::Context;
@@ -122,7 +122,7 @@ pub use crate::json::Json;
 pub use crate::logging::Log;
 pub use crate::output::{JobResult, Output, Reply};
 
-/// What `#[function]` writes down stands on this. Not for use by hand: it changes without notice.
+/// The code that `#[function]` generates depends on this. Do not use it yourself: it may change without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::__about as about;

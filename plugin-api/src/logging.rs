@@ -1,14 +1,15 @@
-//! Lines for the manager's log, and how many of them are wanted.
+//! Writes lines to the manager's log, and tracks which levels are enabled.
 
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::abi::{Host, level};
 
-/// The highest level wanted. It is the library's own, so that an unwanted record costs a load and a comparison.
+/// The highest enabled level. It is a static of the library, so that an unwanted record costs only a load and a
+/// comparison.
 static WANTED: AtomicU8 = AtomicU8::new(level::INFO);
 
-/// Whether a record of a level is wanted just now.
+/// Whether a level is currently enabled.
 #[inline]
 pub(crate) fn wanted(level: u8) -> bool {
     level <= WANTED.load(Ordering::Relaxed)
@@ -20,7 +21,7 @@ pub(crate) fn highest() -> u8 {
     WANTED.load(Ordering::Relaxed)
 }
 
-/// Sets what is wanted, here and in the logging crates that are forwarded.
+/// Sets the enabled level, here and in the forwarded logging crates.
 pub(crate) fn set_wanted(level: u8) {
     WANTED.store(level, Ordering::Relaxed);
     #[cfg(feature = "log")]
@@ -31,9 +32,9 @@ pub(crate) fn set_wanted(level: u8) {
 
 /// Writes lines into the manager's log, each with the process, the function and the job.
 ///
-/// A line is there as soon as the call returns: it survives a crash of the job. Control characters are escaped and long
-/// lines are cut by the manager. Where a level is not wanted nothing is formatted, so `format_args!` is the cheapest
-/// way to write one:
+/// A line is sent when the call returns, so it survives a crash of the job. The manager escapes control characters and
+/// truncates long lines. If a level is not enabled, nothing is formatted, so `format_args!` is the cheapest way to
+/// write a line:
 ///
 /// ```
 /// # use gm_plugin_api::{Job, JobResult, Log, function};
@@ -47,7 +48,7 @@ pub(crate) fn set_wanted(level: u8) {
 pub struct Log {
     number: u64,
     host: &'static Host,
-    /// Kept from line to line; takes no memory until the first.
+    /// A buffer that is reused for each line; allocates nothing before the first.
     line: String,
 }
 
@@ -56,7 +57,7 @@ impl Log {
         Self { number, host, line: String::new() }
     }
 
-    /// A line about the work, the same as [`info`](Self::info).
+    /// The same as [`info`](Self::info).
     pub fn push(&mut self, text: impl Display) {
         self.write(level::INFO, text);
     }
@@ -66,12 +67,12 @@ impl Log {
         self.write(level::ERROR, text);
     }
 
-    /// Something is wrong, and the work goes on.
+    /// Something is wrong, but the work continues.
     pub fn warn(&mut self, text: impl Display) {
         self.write(level::WARN, text);
     }
 
-    /// Something worth knowing in normal running.
+    /// Something worth knowing during normal operation.
     pub fn info(&mut self, text: impl Display) {
         self.write(level::INFO, text);
     }
@@ -85,7 +86,7 @@ impl Log {
     fn write(&mut self, level: u8, text: impl Display) {
         if wanted(level) {
             self.line.clear();
-            // Only a `Display` that fails makes this fail; what it wrote until then is worth a line.
+            // This fails only if a `Display` does; what it wrote until then is still worth a line.
             let _ = write!(self.line, "{text}");
             (self.host.log)(self.number, level, "".into(), self.line.as_str().into());
         }

@@ -1,6 +1,6 @@
-//! What stands in the place of a method whose feature is off: the compiler would only say that there is no such method.
+//! Stand-ins for methods whose feature is off, because the compiler would only say that there is no such method.
 //!
-//! The traits are implemented by nothing, so a call never compiles; the words are theirs.
+//! Nothing implements the traits, so a call never compiles; the traits provide the error message.
 
 #[cfg(not(feature = "json"))]
 mod json {

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 /// What most functions return: `Ok(bytes.into())`, or `?` on anything that went wrong.
 pub type JobResult = Result<Output, Failure>;
 
-/// The bytes of a result. A `Vec` or `String` is taken as it is, not copied; so is what the manager sends.
+/// The bytes of a result. A `Vec` or `String` is moved, not copied, and the worker sends it without copying.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output(pub(crate) Vec<u8>);
 
@@ -18,7 +18,7 @@ impl AsRef<[u8]> for Output {
     }
 }
 
-/// No bytes: the job is done, and that is all there is to say.
+/// An empty result: the job is done.
 impl From<()> for Output {
     fn from((): ()) -> Self {
         Self::default()
@@ -86,8 +86,8 @@ impl From<Cow<'_, [u8]>> for Output {
 }
 
 /// What a function may return: anything that is [`Into<Output>`], `Json` with the feature `json`, and a `Result` of those
-/// whose error is [`Into<Failure>`] or a `Box<dyn Error + Send + Sync>`. `Kind` tells the two apart for the compiler;
-/// you never write it.
+/// whose error is [`Into<Failure>`] or a `Box<dyn Error + Send + Sync>`. `Kind` lets the compiler tell these cases
+/// apart; you never write it.
 ///
 /// Do not implement it for a type of your own, since its method is not part of the stable interface: implement
 /// `From<YourType> for Output`, or return a `Result`.
@@ -114,12 +114,12 @@ impl From<Cow<'_, [u8]>> for Output {
     note = "with the feature `json`, `Json(value)` takes any type that is `serde::Serialize`"
 )]
 pub trait Reply<Kind = Direct> {
-    // Not sealed by a supertrait: the compiler would name that in its errors, instead of the text above.
+    // Not sealed by a supertrait: the compiler's errors would mention that instead of the text above.
     /// The result as it is sent.
     ///
     /// # Errors
     ///
-    /// Where the function failed, or its value cannot be written as bytes.
+    /// If the function failed, or its value cannot be converted to bytes.
     #[doc(hidden)]
     fn reply(self) -> JobResult;
 }
@@ -128,9 +128,9 @@ pub trait Reply<Kind = Direct> {
 #[doc(hidden)]
 pub enum Direct {}
 
-/// A `Result` whose error is a `Box<dyn Error + Send + Sync>`. The standard library turns that into no
-/// `Box<dyn Error>`, and promises neither that it never will: without the mark this would overlap with the general
-/// case.
+/// A `Result` whose error is a `Box<dyn Error + Send + Sync>`. The standard library does not implement `Error` for that
+/// type, but does not promise that it never will, so without the marker type this impl would conflict with the general
+/// one.
 #[doc(hidden)]
 pub enum Boxed {}
 

@@ -1,7 +1,7 @@
 //! A panic ends a job, not the worker.
 //!
-//! What `catch_unwind` returns knows neither file nor line, so a hook of the library's own notes them while the panic
-//! happens. A library carries its own copy of std and with it a hook of its own: the manager's is not touched.
+//! What `catch_unwind` returns has neither file nor line, so a panic hook records them while the panic happens. A
+//! library has its own copy of std, and therefore its own hook: the worker's is not affected.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -14,23 +14,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::abi::RawFail;
 use crate::failure::Failure;
 
-/// What `JOB` holds on a thread that is in no call of ours.
+/// The value of `JOB` on a thread that is not in one of our calls.
 const NO_CALL: u64 = u64::MAX;
 
-/// The number of a call that is about no job: `new`, `drop`.
+/// The number for calls outside a job: `new`, `drop`.
 pub(crate) const NO_JOB: u64 = 0;
 
 thread_local! {
     /// The job that this thread runs.
     static JOB: Cell<u64> = const { Cell::new(NO_CALL) };
-    /// The panic under way on this thread.
+    /// The panic in progress on this thread.
     static NOTED: RefCell<Option<Noted>> = const { RefCell::new(None) };
 }
 
-/// The job that runs, for records from threads that it started. A worker runs one at a time.
+/// The running job, for records from threads that it started. A worker runs one job at a time.
 static RUNNING: AtomicU64 = AtomicU64::new(NO_JOB);
 
-/// What the hook saw.
+/// What the hook recorded.
 struct Noted {
     message: String,
     file: String,
@@ -46,12 +46,12 @@ pub(crate) fn current_job() -> u64 {
     }
 }
 
-/// Runs an author's code, with a panic turned into a failure.
+/// Runs an author's code, and turns a panic into a failure.
 #[inline]
 pub(crate) fn guarded<T>(job: u64, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, RawFail> {
     let outer = JOB.replace(job);
     RUNNING.store(job, Ordering::Relaxed);
-    // What a panic leaves half done is the caller's to throw away: nothing of the author's is used after it.
+    // The caller discards whatever a panic leaves in an inconsistent state: the author's object is not used again.
     let outcome = catch_unwind(AssertUnwindSafe(work));
     RUNNING.store(NO_JOB, Ordering::Relaxed);
     JOB.set(outer);
@@ -66,13 +66,13 @@ pub(crate) fn guarded<T>(job: u64, work: impl FnOnce() -> Result<T, Failure>) ->
 fn describe(payload: Box<dyn Any + Send>) -> RawFail {
     let text = text_of(&*payload);
     let noted = NOTED.take();
-    // A payload can have a destructor, and that can panic: then it is better lost.
+    // The payload's destructor can panic: then the payload of that panic is leaked.
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(another);
     }
     NOTED.take();
-    // An author's own hook, or a panic carried over from a thread: then the place is not known, and an older note is
-    // about something else.
+    // The author has set another hook, or the panic was resumed from another thread: the location is unknown, and an
+    // older record is about another panic.
     let (file, line) = noted
         .filter(|noted| text.as_ref().is_none_or(|text| *text == noted.message))
         .map_or_else(Default::default, |noted| (noted.file, noted.line));
@@ -97,7 +97,7 @@ pub(crate) fn install_hook() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // Silent only where the panic will be caught here and logged by the manager.
+            // Silent only if the panic will be caught here and logged by the manager.
             if !note(info) {
                 before(info);
             }
@@ -105,8 +105,8 @@ pub(crate) fn install_hook() {
     });
 }
 
-/// Keeps a panic's message. False if no one will ask for it: another thread, a build that aborts, or a second panic
-/// during the first, which aborts too.
+/// Stores a panic's message. False if nobody will read it: on another thread, in a build that aborts, or in a second
+/// panic during the first, which also aborts.
 fn note(info: &PanicHookInfo<'_>) -> bool {
     if JOB.get() == NO_CALL || cfg!(not(panic = "unwind")) {
         return false;

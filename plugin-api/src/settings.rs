@@ -1,7 +1,7 @@
 //! A function's settings as a struct, with the feature `serde`.
 //!
-//! Settings are text; a struct wants numbers. So this is a deserializer in which every value is text that is read as
-//! whatever the field asks for.
+//! Settings are text, but a struct has typed fields. So in this deserializer every value is text, which is parsed as
+//! whatever type the field requests.
 
 use std::fmt::Display;
 
@@ -13,10 +13,10 @@ use crate::context::{Context, malformed};
 use crate::failure::Failure;
 
 impl Context {
-    /// All settings as one struct: a field for each. Needs the feature `serde`.
+    /// All settings as one struct, with a field for each. Needs the feature `serde`.
     ///
     /// Numbers, `bool` (`on`, `yes`, `true`, `1` and their opposites), text, unit variants, `Option` and comma lists
-    /// can be read; `#[serde(default)]` and the like work as anywhere.
+    /// can be read; `#[serde(default)]` and the like work as usual.
     ///
     /// ```
     /// use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};
@@ -49,7 +49,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// Where one is missing or malformed; the message names section and key.
+    /// If a setting is missing or malformed. The message names the section and the key.
     pub fn settings<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         T::deserialize(All(self)).map_err(|error: Wrong| match error.about {
             About::Value(name) => malformed(self.function(), &name, &error.what),
@@ -62,7 +62,7 @@ impl Context {
     }
 }
 
-/// What is wrong, and with which setting where that is known.
+/// What is wrong, and with which setting, if known.
 #[derive(Debug)]
 struct Wrong {
     about: About,
@@ -113,7 +113,7 @@ impl<'de> Deserializer<'de> for All<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Wrong> {
-        // Also those that are not there: one that is misspelt is one of them.
+        // Includes missing settings, since a misspelled one is among them.
         fields.iter().for_each(|field| self.0.want(field));
         self.deserialize_any(visitor)
     }
@@ -138,7 +138,7 @@ struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The text, which is read herewith.
+    /// The text; marks the setting as read.
     fn read(self) -> &'a str {
         self.cx.want(self.name);
         self.text
@@ -148,7 +148,7 @@ impl<'a> Value<'a> {
         Wrong { about: About::Value(self.name.to_owned()), what: what.to_string() }
     }
 
-    /// Names the setting in an error that something deeper made.
+    /// Adds the setting's name to an error from a nested deserializer.
     fn named<T>(self, result: Result<T, Wrong>) -> Result<T, Wrong> {
         result.map_err(|error| match error.about {
             About::Value(_) => error,
@@ -189,7 +189,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        // As the ini file's own keys are read.
+        // Parsed like the ini file's own keys.
         match self.read().to_ascii_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => visitor.visit_bool(true),
             "0" | "false" | "no" | "off" => visitor.visit_bool(false),
@@ -220,7 +220,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         self.named(visitor.visit_enum(self.read().into_deserializer()))
     }
 
-    /// A field that the struct does not have: it stays unread.
+    /// For a setting that the struct has no field for: it stays unread.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_unit()
     }

@@ -1,7 +1,7 @@
-//! Runs a function on a made-up job, in the test's own process and without any server.
+//! Runs a function with a test job, in the test's own process and without a server.
 //!
-//! The call goes the way it goes in a worker, panics included; what the function tells its caller and the log is
-//! collected.
+//! The call works as it does in a worker, including panics; everything that the function sends to its caller and to the
+//! log is collected.
 //!
 //! ```
 //! use gm_plugin_api::testing::TestJob;
@@ -24,8 +24,8 @@
 //! assert_eq!(outcome.failure().message, "invalid digit found in string");
 //! ```
 //!
-//! Tests may run side by side. One thing is shared in a process: a record of `log` or `tracing` from a thread that the
-//! function started belongs to the job that began last.
+//! Tests may run in parallel, with one restriction: a `log` or `tracing` record from a thread that a function started
+//! is attributed to the most recently started job in the process.
 
 mod host;
 mod outcome;
@@ -38,7 +38,7 @@ use crate::{Job, Log, Reply};
 
 pub use self::outcome::{Failed, Outcome, Record, Why};
 
-/// A made-up job.
+/// A job for tests.
 #[derive(Debug, Clone)]
 pub struct TestJob {
     workload: Vec<u8>,
@@ -50,7 +50,7 @@ pub struct TestJob {
 }
 
 impl TestJob {
-    /// A job with a workload; the rest is as good as any.
+    /// A job with this workload; everything else has a default value.
     pub fn new(workload: impl Into<Vec<u8>>) -> Self {
         Self {
             workload: workload.into(),
@@ -62,42 +62,42 @@ impl TestJob {
         }
     }
 
-    /// With the name under which the job server knows the function.
+    /// Sets the name under which the job server knows the function.
     #[must_use]
     pub fn function(mut self, function: impl Into<String>) -> Self {
         self.function = function.into();
         self
     }
 
-    /// With a handle.
+    /// Sets the handle.
     #[must_use]
     pub fn handle(mut self, handle: impl Into<Vec<u8>>) -> Self {
         self.handle = handle.into();
         self
     }
 
-    /// With a unique id.
+    /// Sets the unique id.
     #[must_use]
     pub fn unique(mut self, unique: impl Into<Vec<u8>>) -> Self {
         self.unique = unique.into();
         self
     }
 
-    /// On a worker that starts to drain: [`Job::stopping`] returns false `calls` times, then true.
+    /// Simulates a worker that starts to drain: [`Job::stopping`] returns false `calls` times, then true.
     #[must_use]
     pub fn stopping_after(mut self, calls: u64) -> Self {
         self.stopping_after = Some(calls);
         self
     }
 
-    /// On a connection that is gone: status, data and warnings are refused.
+    /// Simulates a lost connection: status, data and warnings are refused.
     #[must_use]
     pub fn refused(mut self) -> Self {
         self.refused = true;
         self
     }
 
-    /// Runs a plain function on it.
+    /// Runs a plain function with this job.
     pub fn run<F, R, Kind>(self, function: F) -> Outcome
     where
         F: FnOnce(&Job, &mut Log) -> R,
@@ -128,14 +128,14 @@ impl<T: Into<Vec<u8>>> From<T> for TestJob {
     }
 }
 
-/// An object, made as a worker makes it, that serves job after job. After a panic it is made again.
+/// An object, made as a worker would make it, that runs one job after the other. After a panic it is made again.
 pub struct TestObject<T: Object> {
     state: RawState,
     of: PhantomData<T>,
 }
 
 impl<T: Object> TestObject<T> {
-    /// Calls `new` with settings: name and value, without `setting.`.
+    /// Calls `new` with settings: pairs of name (without `setting.`) and value.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
 //! The `#[function]` attribute of `gm-plugin-api`, which documents and re-exports it.
 //!
-//! The author's item stays as it was written. Beside it stands a type that implements one trait of `gm-plugin-api`
-//! (what to call) and a static that is exported under the function's name (what the loader finds); all that happens in
-//! a call is ordinary code over there. What can be known from the tokens alone is checked here, so that the message can
-//! say what to write; what needs types is checked by traits whose messages say it.
+//! The author's item is left as written. The macro adds a type that implements one trait of `gm-plugin-api` (what to
+//! call) and a static that is exported under the function's name (what the loader finds). Everything that happens in a
+//! call is ordinary code in `gm-plugin-api`. What can be checked from the tokens alone is checked here, so that the
+//! message can say what to write; what needs types is checked by traits, with custom messages.
 
 mod object;
 mod options;
@@ -17,7 +17,7 @@ use syn::{Attribute, Item};
 
 use crate::options::Options;
 
-/// Makes a Gearman function of a `fn`, or of an `impl` block with `new` and `run`. See `gm_plugin_api::function`.
+/// Turns a `fn`, or an `impl` block with `new` and `run`, into a Gearman function. See `gm_plugin_api::function`.
 #[proc_macro_attribute]
 pub fn function(options: TokenStream, item: TokenStream) -> TokenStream {
     let original = proc_macro2::TokenStream::from(item.clone());
@@ -29,7 +29,7 @@ pub fn function(options: TokenStream, item: TokenStream) -> TokenStream {
             other => Err(syn::Error::new(start_of(other), WRONG_ITEM)),
         }
     });
-    // The item itself is kept where it is refused, so that one mistake is one error and not ten.
+    // The item is emitted even if it is rejected, so that one mistake causes one error and not ten.
     let beside = expanded.unwrap_or_else(syn::Error::into_compile_error);
     quote::quote!(#original #beside).into()
 }
@@ -37,7 +37,7 @@ pub fn function(options: TokenStream, item: TokenStream) -> TokenStream {
 const WRONG_ITEM: &str = "#[function] goes on a `fn`, or, for work with state, on the `impl` block of a type with \
      `new` and `run`";
 
-/// The first token of an item that says what it is: not an attribute, not its visibility.
+/// The first token that determines the kind of an item, after attributes and visibility.
 fn start_of(item: &Item) -> proc_macro2::Span {
     match item {
         Item::Struct(item) => item.struct_token.span(),
@@ -48,7 +48,7 @@ fn start_of(item: &Item) -> proc_macro2::Span {
     }
 }
 
-/// The `cfg` attributes of an item: what stands beside it has to come and go with it.
+/// The `cfg` attributes of an item, which the generated items must carry, too.
 fn conditions(attributes: &[Attribute]) -> Vec<&Attribute> {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
 }

@@ -8,7 +8,7 @@ use syn::{Ident, ImplItem, ItemImpl, PathArguments, ReturnType, Signature, Type}
 use crate::options::{Name, Options};
 use crate::signature::{self, Mistakes};
 
-/// What stands beside the block.
+/// The items to generate for the block.
 pub fn expand(options: &Options, block: &ItemImpl) -> syn::Result<TokenStream> {
     if let Some((of, _)) = &block.trait_ {
         let sentence = "put #[function] on the type's own block: `impl Name { fn new ... fn run ... }`";
@@ -43,7 +43,7 @@ fn missing(ident: &Ident, shape: &signature::Shape) -> String {
     format!("`{ident}` needs `{}` in this block", shape.example)
 }
 
-/// The one word a type is called by: it becomes the function's name.
+/// The identifier of a type, which becomes the function's name.
 fn type_name(of: &Type) -> syn::Result<&Ident> {
     let wrong =
         || syn::Error::new_spanned(of, "#[function] needs a type of this crate, called by one word: `impl Name`");
@@ -83,8 +83,8 @@ fn implementation(ident: &Ident, function: &str, new: Option<&Signature>, run: O
         Some(ReturnType::Type(_, of)) => Some((**of).clone()),
         _ => None,
     };
-    // At the return types, so that a type that is no result is pointed at there. A variable has the span wherever it is
-    // named: a type that a `macro_rules` macro wrote would not see another of its name.
+    // Spanned to the return types, so that errors about a wrong type point there. The variable must have the same span
+    // wherever it is used: with a type from a `macro_rules` macro, hygiene would otherwise tell them apart.
     let at = returns(new).map_or(ident.span(), |of| of.span());
     let cx = Ident::new("cx", at);
     let made = match returns(new) {

@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Ident, LitStr, Token};
 
-/// What may stand in the parentheses of `#[function(...)]`.
+/// The options in `#[function(...)]`.
 #[derive(Default)]
 pub struct Options {
     name: Option<LitStr>,
@@ -45,20 +45,20 @@ fn unknown(key: &Ident) -> String {
     format!("#[function] has no option `{key}`: it takes `name = \"...\"` and `prefix = \"...\"`")
 }
 
-/// What a function is called, and where to point when something is wrong with that.
+/// A function's names, and the span for errors about them.
 pub struct Name {
-    /// The name the job servers know.
+    /// The name that is registered with the job servers.
     pub function: String,
-    /// The name the library exports.
+    /// The name of the exported symbol.
     pub symbol: String,
     span: Span,
 }
 
-/// The longest name whose library, `lib` in front and `.so` behind, still fits into a file name.
+/// The longest name that still fits into a file name with `lib` in front and `.so` at the end.
 const LONGEST: usize = 255 - "lib.so".len();
 
 impl Name {
-    /// The names of an item that is called `ident`.
+    /// The names for an item with the identifier `ident`.
     pub fn new(options: &Options, ident: &Ident) -> syn::Result<Self> {
         let (function, span) = match &options.name {
             Some(name) => (name.value(), name.span()),
@@ -77,13 +77,14 @@ impl Name {
         Ok(Self { function, symbol, span })
     }
 
-    /// The exported static, for a type that implements `Export`, and the guard against a second one of its name.
+    /// The exported static for a type that implements `Export`, and a guard against a second one of the same name.
     pub fn export(&self, conditions: &[&Attribute], exported: &TokenStream, body: TokenStream) -> TokenStream {
         let symbol = &self.symbol;
-        // Where the name stands, but of the macro's making: `#![forbid(unsafe_code)]` is about an author's own code.
+        // Spanned to the name, but with the macro's hygiene, so that an author's `#![forbid(unsafe_code)]` does not
+        // apply.
         let span = self.span.resolved_at(Span::call_site());
         let entry = quote_spanned! {span=>
-            // A test program is no plugin, and a symbol such as `write` in it would stand in for the C library's.
+            // A test program is not a plugin, and a symbol such as `write` in it would override the C library's.
             #[cfg_attr(not(test), unsafe(export_name = #symbol))]
             #[allow(dead_code)]
             static ENTRY: ::gm_plugin_api::abi::Entry = ::gm_plugin_api::abi::entry::<#exported>();
@@ -100,14 +101,14 @@ impl Name {
         }
     }
 
-    /// Two functions of one name in different modules would only fail when linked, with a message about symbols.
-    /// Exported macros all live in the root of the crate, so a second one is refused at once, and its name says why.
+    /// Two functions of the same name in different modules would fail only at link time, with a message about symbols.
+    /// Exported macros all live in the crate root, so a second one is an error at once, and its name explains it.
     fn only_one(&self) -> TokenStream {
         let mut speaking = String::new();
         for c in self.symbol.chars() {
             match c {
                 '_' | 'a'..='z' | 'A'..='Z' | '0'..='9' => speaking.push(c),
-                // Kept distinct: `fetch-url` and `fetch_url` may both be there.
+                // Kept distinct, because `fetch-url` and `fetch_url` may both exist.
                 _ => speaking.push_str(&format!("_x{:x}_", u32::from(c))),
             }
         }
@@ -120,7 +121,7 @@ impl Name {
     }
 }
 
-/// Whether a name can be a symbol and a file: what is allowed is what both linkers in use take in a list of exports.
+/// Whether a name can be a symbol and a file name: allowed is what both common linkers accept in an export list.
 fn check(name: &str) -> Result<(), String> {
     let plain = name.replace("::", "_");
     let first = plain.chars().next();
@@ -140,7 +141,7 @@ fn check(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The end of a sentence about a name that cannot be: one near it that can.
+/// The end of an error about an invalid name: a similar, valid name.
 fn proposal(name: &str) -> String {
     let near: String = name.chars().map(|c| if check(&format!("a{c}")).is_ok() { c } else { '_' }).collect();
     let near = if check(&near).is_ok() { near } else { format!("_{near}") };

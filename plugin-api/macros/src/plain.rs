@@ -8,7 +8,7 @@ use syn::{Ident, ItemFn, ReturnType};
 use crate::options::{Name, Options};
 use crate::signature::{self, Mistakes};
 
-/// What stands beside the function.
+/// The items to generate for the function.
 pub fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenStream> {
     let mut mistakes = Mistakes::default();
     signature::check_free(&function.sig, &mut mistakes);
@@ -17,7 +17,7 @@ pub fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenStream> 
     let ident = &function.sig.ident;
     let name = Name::new(options, ident)?;
     let function_name = &name.function;
-    // At the return type, so that a type that is no result is pointed at there.
+    // Spanned to the return type, so that errors about a wrong type point there.
     let at = match &function.sig.output {
         ReturnType::Type(_, of) => of.span(),
         ReturnType::Default => ident.span(),

@@ -1,7 +1,7 @@
-//! What a signature must look like, and the sentence for each way in which it does not.
+//! Checks signatures, with a message for each mistake.
 //!
-//! Types are recognised by the last segment of their path. An alias for `Job` is refused by that, with the words that
-//! work; in return a mistake is named where it stands, before the type checker sees a call that cannot be right.
+//! Types are recognised by the last segment of their path. So an alias for `Job` is refused, with a message that shows
+//! what works; in return, a mistake is reported where it is, before the type checker sees the generated call.
 
 use proc_macro2::Span;
 use quote::ToTokens;
@@ -13,12 +13,12 @@ use syn::{FnArg, GenericParam, Generics, ReceiverKind, ReturnType, Safety, Signa
 pub struct Mistakes(Option<syn::Error>);
 
 impl Mistakes {
-    /// One more sentence, under some tokens.
+    /// Adds an error at some tokens.
     pub fn add(&mut self, under: impl ToTokens, sentence: impl std::fmt::Display) {
         self.push(syn::Error::new_spanned(under, sentence));
     }
 
-    /// One more sentence, at a place: a parenthesis is no token of its own.
+    /// Adds an error at a span, because a parenthesis is not a token of its own.
     pub fn add_at(&mut self, place: Span, sentence: impl std::fmt::Display) {
         self.push(syn::Error::new(place, sentence));
     }
@@ -30,21 +30,21 @@ impl Mistakes {
         }
     }
 
-    /// `Ok` where there was none.
+    /// `Ok` if there were no mistakes.
     pub fn into_result(self) -> syn::Result<()> {
         self.0.map_or(Ok(()), Err)
     }
 }
 
-/// The parameters of one call, as an author writes them.
+/// The expected parameters of one call, as an author writes them.
 pub struct Shape {
-    /// What the message shows as right, without the body.
+    /// The correct signature to show in the message, without the body.
     pub example: &'static str,
     /// Each parameter: its name in messages, its type's name, whether it is `&mut`.
     pub parameters: &'static [Parameter],
 }
 
-/// One parameter that a call must have.
+/// One expected parameter.
 pub struct Parameter {
     /// As it is written: `job: &Job`.
     pub written: &'static str,
@@ -66,7 +66,7 @@ pub const RUN: Shape =
 /// `new` of the object form.
 pub const NEW: Shape = Shape { example: "fn new(cx: &Context) -> Result<Self, Failure>", parameters: &[CONTEXT] };
 
-/// Everything about a signature but its receiver.
+/// Checks everything in a signature except its receiver.
 pub fn check(signature: &Signature, shape: &Shape, mistakes: &mut Mistakes) {
     check_generics(&signature.generics, mistakes);
     if let Some(token) = &signature.asyncness {
@@ -89,7 +89,7 @@ pub fn check(signature: &Signature, shape: &Shape, mistakes: &mut Mistakes) {
     }
 }
 
-/// Types and constants as parameters: one symbol cannot stand for many functions. Lifetimes do no harm.
+/// Rejects type and const parameters: one symbol cannot stand for many functions. Lifetimes are fine.
 pub fn check_generics(generics: &Generics, mistakes: &mut Mistakes) {
     for parameter in &generics.params {
         if !matches!(parameter, GenericParam::Lifetime(_)) {
@@ -136,7 +136,7 @@ fn typed(inputs: &Punctuated<FnArg, Token![,]>) -> impl Iterator<Item = &Type> {
     })
 }
 
-/// Whether a type, or what it borrows, is called `name`.
+/// Whether a type, or the type that it borrows, has the name `name`.
 fn named(of: &Type, name: &str) -> bool {
     match of {
         Type::Reference(of) => named(&of.elem, name),

@@ -1,4 +1,4 @@
-//! A worker's side of the interface that records every call.
+//! A host that records every call.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::logging;
 
 pub(super) static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, log, stopping };
 
-/// The jobs that run, by number: the interface passes nothing else.
+/// The running jobs, by number, since the interface passes nothing else.
 static JOBS: LazyLock<Mutex<HashMap<u64, Notes>>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
@@ -41,7 +41,7 @@ fn jobs() -> MutexGuard<'static, HashMap<u64, Notes>> {
     JOBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notes something about a job, where it still runs and its connection is there.
+/// Records something about a job, if it is still running and its connection exists.
 fn note(job: u64, what: impl FnOnce(&mut Outcome)) -> bool {
     match jobs().get_mut(&job) {
         Some(notes) if !notes.refused => {

@@ -1,4 +1,4 @@
-//! What came of a made-up job.
+//! The outcome of a test job.
 
 use crate::abi::RawFail;
 
@@ -9,7 +9,7 @@ pub struct Outcome {
     pub result: Result<Vec<u8>, Failed>,
     /// Each status: done, of.
     pub status: Vec<(u64, u64)>,
-    /// Each part of the result that was sent ahead.
+    /// Each part of the result that was sent with `data`.
     pub data: Vec<Vec<u8>>,
     /// Each warning.
     pub warnings: Vec<Vec<u8>>,
@@ -22,7 +22,7 @@ pub struct Outcome {
 pub struct Record {
     /// One of [`level`](crate::abi::level)'s numbers.
     pub level: u8,
-    /// Empty for [`Log`](crate::Log), else what `log` or `tracing` call target.
+    /// Empty for [`Log`](crate::Log), otherwise the target in `log` or `tracing`.
     pub target: String,
     /// The line.
     pub text: String,
@@ -54,7 +54,7 @@ pub enum Why {
         /// The line; 0 where unknown.
         line: u32,
     },
-    /// After a panic the object could not be made again, so the job was not begun.
+    /// The job was not begun, because the object could not be made again after a panic.
     Unmade,
 }
 
@@ -69,7 +69,7 @@ impl Outcome {
     ///
     /// # Panics
     ///
-    /// Where it failed, with the reason.
+    /// If the job failed, with the reason.
     #[track_caller]
     pub fn bytes(&self) -> &[u8] {
         match &self.result {
@@ -82,7 +82,7 @@ impl Outcome {
     ///
     /// # Panics
     ///
-    /// Where the job failed, or its result is not UTF-8.
+    /// If the job failed, or its result is not UTF-8.
     #[track_caller]
     pub fn text(&self) -> &str {
         match std::str::from_utf8(self.bytes()) {
@@ -95,7 +95,7 @@ impl Outcome {
     ///
     /// # Panics
     ///
-    /// Where it did not, with its result.
+    /// If the job did not fail, with its result.
     #[track_caller]
     pub fn failure(&self) -> &Failed {
         match &self.result {
@@ -104,7 +104,7 @@ impl Outcome {
         }
     }
 
-    /// The lines for the log without their levels.
+    /// The texts of the log lines, without their levels.
     pub fn log_texts(&self) -> Vec<&str> {
         self.log.iter().map(|record| record.text.as_str()).collect()
     }
