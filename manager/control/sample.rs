@@ -41,7 +41,12 @@ pub(crate) fn sample_status() -> StatusReply {
         instance: "gm-1a2b3c4d".into(),
         uptime_seconds: 7980,
         state: ManagerState::Running,
-        job_servers: vec![JobServerStatus { address: "127.0.0.1:4730".into(), workers_connected: 2, workers: 2 }],
+        job_servers: vec![JobServerStatus {
+            address: "127.0.0.1:4730".into(),
+            workers_connected: 2,
+            workers: 2,
+            lost_wake_ups: 0,
+        }],
         functions: vec![
             function("reverse_string", 2, 1204),
             FunctionStatus {

@@ -70,6 +70,9 @@ pub struct JobServerStatus {
     pub workers_connected: usize,
     /// Workers that should have one.
     pub workers: usize,
+    /// Jobs that waited there until a sleeping worker asked by itself, since no wake-up had come.
+    #[serde(default)]
+    pub lost_wake_ups: u64,
 }
 
 /// A function.

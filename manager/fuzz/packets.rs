@@ -111,7 +111,7 @@ fn worker_side(stream: &[u8]) {
 
 fn receive(connection: &mut ServerConnection, message: ServerMessage<'_>, now: Duration) {
     match connection.receive(message, now) {
-        Reaction::Run => {
+        Reaction::Run | Reaction::RunUnwoken => {
             assert_eq!(message, ServerMessage::Assigned);
             connection.answer_sent();
         }

@@ -405,6 +405,13 @@ pub(crate) enum Event {
         /// Workers it answers.
         workers_connected: usize,
     },
+    /// Jobs waited at a job server until a sleeping worker asked by itself: a wake-up was lost.
+    WakeUpLost {
+        /// As configured.
+        server: String,
+        /// How many, since the last report.
+        jobs: u64,
+    },
     /// A reload failed: the configuration is invalid.
     ReloadFailed {
         /// One sentence for each mistake.

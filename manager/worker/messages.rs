@@ -197,6 +197,11 @@ pub(crate) enum WorkerMessage {
         /// Which server.
         server: usize,
     },
+    /// A job server had a job waiting when this worker, which slept, asked by itself: it had sent no NOOP.
+    WakeUpLost {
+        /// Which server.
+        server: usize,
+    },
     /// An answer to a job server has become pending, or is no longer pending.
     AnswerPending {
         /// Which server.

@@ -104,8 +104,11 @@ impl Worker {
                 }
                 _ => NextStep::Continue,
             },
-            Reaction::Run => {
+            reaction @ (Reaction::Run | Reaction::RunUnwoken) => {
                 let Some(job) = assigned(&packet) else { return NextStep::Continue };
+                if reaction == Reaction::RunUnwoken {
+                    manager_link.try_send(&WorkerMessage::WakeUpLost { server });
+                }
                 let number = runner.next_job(&job);
                 if number == 1 && draining.is_some() {
                     manager_link.send(&WorkerMessage::Draining { jobs: number });

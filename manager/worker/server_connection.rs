@@ -29,6 +29,8 @@ pub(crate) struct ServerConnection {
     intake: Intake,
     /// NOOP came, and no GRAB was sent since.
     is_woken: bool,
+    /// A sleeping worker asks by itself, and no NOOP came since.
+    asks_unwoken: bool,
     grab_form: GrabForm,
     /// The server has answered a GRAB of this form.
     grab_form_works: bool,
@@ -55,6 +57,7 @@ impl ServerConnection {
             phase: Phase::Greeting { grab_sent: now },
             intake: Intake::Open,
             is_woken: false,
+            asks_unwoken: false,
             grab_form: GrabForm::Unique,
             grab_form_works: false,
             rejections: 0,
@@ -256,6 +259,7 @@ impl ServerConnection {
 
     fn noop(&mut self, request: Option<JobRequest>, now: Duration) -> Reaction {
         self.is_woken = true;
+        self.asks_unwoken = false;
         if request == Some(JobRequest::Asleep) {
             self.set_request(JobRequest::Awake);
             self.spin.woken(now);
@@ -280,13 +284,14 @@ impl ServerConnection {
         self.grab_answered(request.map_or(JobRequest::Awake, |request| request.answered(now)));
         self.spin.job();
         self.slow_start.job();
-        Reaction::Run
+        if std::mem::take(&mut self.asks_unwoken) { Reaction::RunUnwoken } else { Reaction::Run }
     }
 
     fn no_job(&mut self, request: JobRequest, now: Duration) -> Reaction {
         let left = request.answered(now);
         self.grab_answered(left);
         self.slow_start.no_job();
+        self.asks_unwoken = false;
         if left.grabs().is_some() {
             return Reaction::Nothing;
         }
@@ -376,6 +381,7 @@ impl ServerConnection {
         }
         if quiet && self.phase.request() == Some(JobRequest::Asleep) {
             self.set_request(JobRequest::Awake);
+            self.asks_unwoken = true;
         }
         self.echo_sent_at = now;
         Timeout::Echo

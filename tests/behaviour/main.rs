@@ -57,6 +57,7 @@ mod scoreboard;
 mod server_kinds;
 mod servers;
 mod signals;
+mod silence;
 mod slow_answers;
 mod slow_servers;
 mod slow_starts;

@@ -283,7 +283,7 @@ mod tests {
             "the manager (pid 4711) is starting; sum: 0 of 2 workers ready",
         );
         expect(|s| s.job_servers[0].workers_connected = 0, Critical, "job server 127.0.0.1:4730 answers no worker");
-        let second = JobServerStatus { address: "b:1".into(), workers_connected: 0, workers: 2 };
+        let second = JobServerStatus { address: "b:1".into(), workers_connected: 0, workers: 2, lost_wake_ups: 0 };
         expect(|s| s.job_servers.push(second), Warning, "job server b:1 answers no worker");
         let file = RefusedFile { path: "/w/b.so".into(), reason: "is text | or\nso".into() };
         expect(|s| s.refused = vec![file], Warning, "/w/b.so is text / or\\nso");

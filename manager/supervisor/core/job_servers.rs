@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::{Action, Core, WorkerRecord};
 use crate::config::JobServerAddress;
 use crate::gearman::admin::ServerVersion;
 use crate::supervisor::event::Event;
 use crate::supervisor::reconcile::WorkerId;
+
+/// The time between two reports of lost wake-ups at one server: jobs for a later time look the same, and may be many.
+const WAKE_UP_REPORTS: Duration = Duration::from_secs(600);
 
 /// One job server.
 #[derive(Debug)]
@@ -31,6 +35,29 @@ pub(crate) struct JobServerState {
     reported: ReportedState,
     /// Whether it was asked for its version since it came up.
     asked: bool,
+    lost_wake_ups: LostWakeUps,
+}
+
+/// Jobs that waited at a server until a sleeping worker asked by itself.
+#[derive(Debug, Default)]
+struct LostWakeUps {
+    all: u64,
+    unreported: u64,
+    /// When they may be reported again.
+    report_at: Duration,
+}
+
+impl LostWakeUps {
+    /// One more. Returns how many there were since the last report, if it is time for another.
+    fn count(&mut self, now: Duration) -> Option<u64> {
+        self.all = self.all.saturating_add(1);
+        self.unreported = self.unreported.saturating_add(1);
+        if now < self.report_at {
+            return None;
+        }
+        self.report_at = now.saturating_add(WAKE_UP_REPORTS);
+        Some(std::mem::take(&mut self.unreported))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +82,7 @@ impl JobServerState {
             partly_reported: false,
             reported: ReportedState::Nothing,
             asked: false,
+            lost_wake_ups: LostWakeUps::default(),
         }
     }
 
@@ -65,6 +93,11 @@ impl JobServerState {
     /// Workers connected to it.
     pub(crate) fn workers(&self) -> usize {
         self.up.len()
+    }
+
+    /// Jobs that waited there until a sleeping worker asked by itself.
+    pub(crate) fn lost_wake_ups(&self) -> u64 {
+        self.lost_wake_ups.all
     }
 
     /// It answers this worker, or the worker has exited.
@@ -163,6 +196,15 @@ impl Core {
         let others = server.up.iter().filter(|up| **up != id).count();
         if server.used && others > 0 && !std::mem::replace(&mut server.partly_reported, true) {
             let event = Event::ServerUnresponsive { server: server.name.clone(), workers_connected: others };
+            self.report(event);
+        }
+    }
+
+    /// A job waited at a server that had woken nobody for it.
+    pub(super) fn wake_up_lost(&mut self, id: WorkerId, server: usize, now: Duration) {
+        let Some(server) = self.meant(id, server).filter(|server| server.used) else { return };
+        if let Some(jobs) = server.lost_wake_ups.count(now) {
+            let event = Event::WakeUpLost { server: server.name.clone(), jobs };
             self.report(event);
         }
     }

@@ -164,6 +164,7 @@ impl Core {
             WorkerMessage::ServerUp { server } => self.server_up(id, server),
             WorkerMessage::ServerDown { server, reason } => self.server_down(id, server, reason),
             WorkerMessage::ServerUnresponsive { server } => self.server_unresponsive(id, server),
+            WorkerMessage::WakeUpLost { server } => self.wake_up_lost(id, server, now),
             WorkerMessage::JobFailed { function } => self.job_failed(id, function, now),
             WorkerMessage::AnswerPending { server, job } => self.answer_waits(id, server, job),
             WorkerMessage::Disconnected | WorkerMessage::Log { .. } | WorkerMessage::Dropped { .. } => {}

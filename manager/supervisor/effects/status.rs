@@ -94,6 +94,7 @@ impl Effects {
             address: server.name.clone(),
             workers_connected: server.workers(),
             workers,
+            lost_wake_ups: server.lost_wake_ups(),
         };
         core.servers().map(show).collect()
     }

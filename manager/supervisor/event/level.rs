@@ -22,7 +22,7 @@ impl Event {
             Self::FunctionFailing(_) | Self::FunctionRecovered(_) | Self::JobQuarantined(_) => Level::Warn,
             Self::WorkerExamined(examined) if examined.unwritten.is_some() => Level::Error,
             Self::WorkerExamined(_) => Level::Warn,
-            Self::ServerUnresponsive { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
+            Self::WakeUpLost { .. } | Self::ServerUnresponsive { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,

@@ -181,6 +181,12 @@ impl Event {
                  probably run out of file descriptors (the soft limit counts); raise LimitNOFILE of its service, or \
                  `ulimit -n` before it starts"
             ),
+            Self::WakeUpLost { server, jobs } => format!(
+                "job server {server} had {} for sleeping workers and had not woken any of those that took them: a wake-up \
+                 was lost, and the workers asked by themselves, as they do every echo_interval (gearmand 1.1 wakes nobody \
+                 for a job that was submitted for a later time)",
+                counted(*jobs, "job")
+            ),
             Self::Draining { by, workers, seconds, kills_at } => format!(
                 "{by}: draining {}, for {seconds:.0} s at most; the {} signal kills what is left",
                 counted(*workers, "worker"),

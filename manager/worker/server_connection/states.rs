@@ -27,6 +27,8 @@ pub(crate) enum Reaction {
     Sleep,
     /// Run the job.
     Run,
+    /// Run the job, which waited until a sleeping worker asked by itself: a wake-up was lost.
+    RunUnwoken,
     /// Log that a result came too late: the server has given the job to another worker.
     Superseded,
     /// Log the error.

@@ -407,6 +407,33 @@ fn a_sleeper_proves_the_line_and_asks_again_now_and_then() {
     assert_eq!(silent.check_timeouts(ms(99_999_999), Duration::ZERO, TIMEOUT, true), Timeout::Nothing);
 }
 
+/// S23: a job that comes when a sleeper asks by itself is one for which the server has woken nobody.
+#[test]
+fn a_job_for_which_nobody_was_woken_is_told_from_one_that_comes_after_noop() {
+    use ServerMessage::{Assigned, NoJob, Noop};
+    let (run, lost) = (Some(Reaction::Run), Some(Reaction::RunUnwoken));
+    for (name, before_grab, after_grab, last) in [
+        ("it had sent no NOOP", &[][..], &[][..], lost),
+        ("NOOP crossed the GRAB", &[], &[Noop], run),
+        ("NOOP came before the GRAB went out", &[Noop], &[], run),
+        ("the queue was empty, and the worker slept again", &[], &[NoJob, Noop], run),
+    ] {
+        let mut protocol = asleep();
+        assert_eq!(protocol.check_timeouts(ms(30_000), INTERVAL, TIMEOUT, true), Timeout::Echo);
+        let take = |protocol: &mut ServerConnection, messages: &[ServerMessage<'static>]| {
+            for message in messages {
+                let _ = protocol.receive(*message, ms(30_001));
+            }
+        };
+        take(&mut protocol, before_grab);
+        protocol.grabs_sent(1, ms(30_000));
+        take(&mut protocol, after_grab);
+        assert_eq!(Some(protocol.receive(Assigned, ms(30_002))), last, "{name}");
+        protocol.grabs_sent(1, ms(30_003));
+        assert_eq!(Some(protocol.receive(Assigned, ms(30_004))), run, "the next job: {name}");
+    }
+}
+
 /// S16: who owes an answer and sends a large packet first is alive as long as it does, and mute when it stops.
 #[test]
 fn bytes_that_come_are_life_until_they_stop() {

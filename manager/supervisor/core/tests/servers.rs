@@ -40,6 +40,21 @@ fn a_job_server_unresponsive_to_some_workers_only_is_reported_once() {
     assert_eq!(stage.count_events(any), 2, "once more, since all had been answered meanwhile");
 }
 
+/// S23: counted each time, and reported now and then.
+#[test]
+fn lost_wake_ups_are_counted_and_reported_now_and_then() {
+    let mut stage = two_functions();
+    for id in [1, 2, 1] {
+        stage.message(id, WorkerMessage::WakeUpLost { server: 0 });
+    }
+    let reported = |jobs| move |event: &Event| matches!(event, Event::WakeUpLost { jobs: n, .. } if *n == jobs);
+    assert_eq!((stage.count_events(reported(1)), stage.core.servers[0].lost_wake_ups()), (1, 3));
+    stage.now += Duration::from_secs(600);
+    stage.message(2, WorkerMessage::WakeUpLost { server: 0 });
+    stage.message(2, WorkerMessage::WakeUpLost { server: 7 });
+    assert_eq!((stage.count_events(reported(3)), stage.core.servers[0].lost_wake_ups()), (1, 4));
+}
+
 /// M20.
 #[test]
 fn a_name_that_is_not_answered_for_holds_up_no_worker_of_other_servers() {
