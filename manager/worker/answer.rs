@@ -104,6 +104,9 @@ impl Worker {
         head.clear();
         match job::answer(&outcome, &self.runner.last.handle, self.limits.max_packet, &mut head) {
             Ok(()) => {
+                if outcome.as_ref().is_err_and(|fail| fail.kind == RawFail::EXCEPTION) {
+                    self.sessions[server].connection().into_iter().for_each(|c| c.protocol.exception_sent());
+                }
                 let result = outcome.as_mut().map(std::mem::take).unwrap_or_default();
                 self.send_answer(server, &mut head, result, end.function, now);
             }

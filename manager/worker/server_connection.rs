@@ -31,6 +31,8 @@ pub(crate) struct ServerConnection {
     is_woken: bool,
     /// A sleeping worker asks by itself, and no NOOP came since.
     asks_unwoken: bool,
+    /// Failures that were sent behind an exception, and which the server has not answered: see [`Self::exception_sent`].
+    exceptions: u32,
     grab_form: GrabForm,
     /// The server has answered a GRAB of this form.
     grab_form_works: bool,
@@ -58,6 +60,7 @@ impl ServerConnection {
             intake: Intake::Open,
             is_woken: false,
             asks_unwoken: false,
+            exceptions: 0,
             grab_form: GrabForm::Unique,
             grab_form_works: false,
             rejections: 0,
@@ -194,6 +197,12 @@ impl ServerConnection {
         self.unconfirmed_jobs = self.unconfirmed_jobs.saturating_add(1);
     }
 
+    /// A job is answered with an exception and a failure behind it. gearmand has ended the job at the exception, so it
+    /// answers the failure as it answers a result that comes too late.
+    pub(crate) fn exception_sent(&mut self) {
+        self.exceptions = self.exceptions.saturating_add(1);
+    }
+
     /// Jobs that ran since anything was received: the server may lack the answers to all of them.
     pub(crate) fn unconfirmed_jobs(&self) -> u32 {
         self.unconfirmed_jobs
@@ -244,7 +253,13 @@ impl ServerConnection {
                 self.grab_form = GrabForm::Old;
                 Reaction::Greeted
             }
-            (M::Error(TOO_LATE), Some(_)) => Reaction::Superseded,
+            (M::Error(TOO_LATE), Some(_)) => match self.exceptions.checked_sub(1) {
+                Some(left) => {
+                    self.exceptions = left;
+                    Reaction::Nothing
+                }
+                None => Reaction::Superseded,
+            },
             (M::Error(_), Some(JobRequest::Sent(grabs) | JobRequest::Overdue(grabs))) => {
                 self.doubt_grabs(grabs, now);
                 Reaction::LogError
@@ -295,6 +310,8 @@ impl ServerConnection {
         if left.grabs().is_some() {
             return Reaction::Nothing;
         }
+        // Whatever was sent before the GRAB is answered.
+        self.exceptions = 0;
         if self.intake != Intake::Open {
             return Reaction::Nothing;
         }

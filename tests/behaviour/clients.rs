@@ -73,7 +73,7 @@ fn every_client_receives_every_event() {
 /// A client that asked for exceptions gets one, and nothing after it; the worker goes on.
 #[test]
 fn an_exception_ends_a_job_once() {
-    let (gearmand, _manager) = served("");
+    let (gearmand, manager) = served("");
     let mut client = gearmand.client();
     client.forward_exceptions().unwrap();
     let submit = Submission::Foreground(Priority::Normal);
@@ -81,6 +81,8 @@ fn an_exception_ends_a_job_once() {
     client.submit(submit, b"act", b"", b"say next").unwrap();
     let mut next = || client.next_event(Instant::now() + DEADLINE).unwrap().unwrap().event;
     assert_eq!([next(), next()], [JobEvent::Exception(b"why".to_vec()), JobEvent::Complete(b"next".to_vec())]);
+    // The server refuses the failure behind the exception, since it has ended the job: nobody else has it.
+    assert!(!manager.log().contains("came too late"), "{}", manager.log());
 }
 
 #[test]

@@ -248,6 +248,16 @@ fn an_error_about_something_else_leaves_the_grab_alone() {
     late.grabs_sent(1, ms(2));
     assert_eq!(late.receive(ServerMessage::Error(b"JOB_NOT_FOUND"), ms(3)), Reaction::Superseded);
     assert!(late.awaits_job(), "a result came too late: that is no answer to a GRAB");
+    let mut exception = registered();
+    exception.exception_sent();
+    exception.grabs_sent(1, ms(2));
+    let refused = ServerMessage::Error(b"JOB_NOT_FOUND");
+    assert_eq!(exception.receive(refused, ms(3)), Reaction::Nothing, "the failure behind it");
+    assert_eq!(exception.receive(refused, ms(3)), Reaction::Superseded);
+    exception.exception_sent();
+    exception.receive(ServerMessage::NoJob, ms(3));
+    exception.grabs_sent(1, ms(4));
+    assert_eq!(exception.receive(refused, ms(5)), Reaction::Superseded, "a server that took the failure");
     let mut idle = asleep();
     assert_eq!(idle.receive(ServerMessage::Error(b"server_error"), ms(3)), Reaction::LogError);
     assert!(!idle.may_grab(ms(60_000)), "no GRAB was out");
