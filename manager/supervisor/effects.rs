@@ -101,6 +101,8 @@ pub(crate) struct Effects {
     /// Orphaned processes that the manager has adopted.
     adopted: u64,
     buffer: Vec<u8>,
+    /// The event that ends the manager's log, held back until there is nothing else to report.
+    stopped: Option<Event>,
     /// Inputs for the core, in order.
     inputs: VecDeque<Input>,
     /// Where background threads send their results.
@@ -174,6 +176,7 @@ impl Effects {
             past: BTreeMap::new(),
             adopted: 0,
             buffer: vec![0; crate::system::channel::MAX_MESSAGE],
+            stopped: None,
             inputs: VecDeque::new(),
             results,
         })
@@ -206,6 +209,8 @@ impl Effects {
             Action::Examine { worker, death, server, quarantines } => {
                 self.examine(worker, &death, server, quarantines);
             }
+            // The last event: crash reports are still written before it.
+            Action::ReportEvent(event @ Event::Stopped { .. }) => self.stopped = Some(event),
             Action::ReportEvent(event) => self.report(&event),
             Action::TellAwaited => self.report_awaited(),
             action @ (Action::SetLastGood { .. }
@@ -250,7 +255,7 @@ impl Effects {
 
     /// Workers that are killed from now on have nothing to do with what the kernel has killed before.
     pub(crate) fn look_at_memory(&mut self) {
-        self.out_of_memory.look();
+        self.out_of_memory.look(clock::now());
     }
 
     /// When [`Effects::tick`] is due.
@@ -284,7 +289,8 @@ impl Effects {
         let left: Vec<ChildId> = self.children.keys().copied().collect();
         left.into_iter().for_each(|id| self.kill(id));
         self.guardian.finish();
-        self.requeues.finish().await;
+        std::mem::take(&mut self.requeues).finish().await;
+        self.stopped.take().into_iter().for_each(|event| self.report(&event));
         self.logger
     }
 

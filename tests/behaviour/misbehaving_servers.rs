@@ -192,7 +192,9 @@ fn the_same_handle_of_two_servers_is_two_jobs() {
             peer.send(&answer::NO_JOB);
             peer.skip_to(|packet| packet == Request::CanDo { function: b"act" });
         }
-        peers[turn].assign(b"H:x:1", b"act", b"segv");
+        // Jobs without a unique id are told apart by their workloads, too.
+        let workload = format!("say {turn}\nsegv");
+        peers[turn].assign(b"H:x:1", b"act", workload.as_bytes());
         dispositions = deaths(number + 1);
     }
     assert_eq!(dispositions, ["requeued", "requeued", "failed"]);

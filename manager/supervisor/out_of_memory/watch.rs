@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{KillEvidence, KillScope, OutOfMemory, judge, killed_process};
 use crate::system::kernel_log::KernelLog;
@@ -10,6 +11,13 @@ use crate::system::memory_cgroup::{MemoryCgroup, OutOfMemoryCounts};
 
 /// Processes that the log has named and whose ends have not been taken in yet.
 const MOST_NAMED: usize = 64;
+/// A killed process is reaped within this time.
+const REAPED_WITHIN: Duration = Duration::from_secs(1);
+/// The kernel counts a kill, kills, and only then writes its log: so often the log is read again where the count says that
+/// there was a kill.
+const LATE_LOOKS: u32 = 20;
+/// The pause before each of these. Together they stay below what a turn of the loop may take.
+const LATE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Where the kernel says that, and what it has said so far.
 #[derive(Debug)]
@@ -19,7 +27,10 @@ pub(crate) struct OutOfMemoryWatch {
     named: VecDeque<(i32, KillScope)>,
     /// The group of this process, and so of its workers.
     cgroup: Option<MemoryCgroup>,
+    /// What it had counted when the last death was taken in, or a while ago.
     counted: OutOfMemoryCounts,
+    /// What it had counted at an earlier look, and when that was.
+    seen: Option<(Duration, OutOfMemoryCounts)>,
 }
 
 impl OutOfMemoryWatch {
@@ -31,16 +42,21 @@ impl OutOfMemoryWatch {
             named: VecDeque::new(),
             cgroup: None,
             counted: OutOfMemoryCounts::default(),
+            seen: None,
         };
         watch.find_cgroup();
         watch
     }
 
-    /// What the kernel has counted so far is no worker's that dies later.
-    pub(crate) fn look(&mut self) {
-        if let Some(counts) = self.cgroup.as_ref().and_then(MemoryCgroup::counts) {
-            self.counted = counts;
+    /// Kills that the kernel counted a while ago belong to no worker that dies from now on. A process that was killed just
+    /// now may still have to be reaped.
+    pub(crate) fn look(&mut self, now: Duration) {
+        match self.seen {
+            Some((at, _)) if now.saturating_sub(at) < REAPED_WITHIN => return,
+            Some((_, counts)) if counts.kills > self.counted.kills => self.counted = counts,
+            _ => {}
         }
+        self.seen = self.counts().map(|counts| (now, counts));
     }
 
     /// A process is started: what the log says about an earlier one with this number does not concern it.
@@ -50,16 +66,38 @@ impl OutOfMemoryWatch {
 
     /// A worker was killed by SIGKILL that the manager did not send: whether that was for lack of memory, if it is known.
     pub(crate) fn killed(&mut self, pid: i32) -> Option<OutOfMemory> {
-        let log_is_complete = self.read_log();
-        let named = self.named.iter().position(|(named, _)| *named == pid).and_then(|place| self.named.remove(place));
+        let mut log_is_complete = self.read_log();
+        let mut named = self.take_named(pid);
+        for _ in 0..LATE_LOOKS {
+            if named.is_some() || !log_is_complete || !self.counts_new_kills() {
+                break;
+            }
+            std::thread::sleep(LATE_PAUSE);
+            log_is_complete = self.read_log();
+            named = self.take_named(pid);
+        }
         let (new_kills, limit_reached) = self.count(named.is_some() || !log_is_complete);
         judge(KillEvidence {
-            named: named.map(|(_, scope)| scope),
+            named,
             log_is_complete,
             new_kills,
             limit_reached,
             cgroup_limit: self.cgroup.as_ref().and_then(MemoryCgroup::limit),
         })
+    }
+
+    fn take_named(&mut self, pid: i32) -> Option<KillScope> {
+        let place = self.named.iter().position(|(named, _)| *named == pid)?;
+        self.named.remove(place).map(|(_, scope)| scope)
+    }
+
+    /// Whether a process of the group was killed since the last look.
+    fn counts_new_kills(&self) -> bool {
+        self.counts().is_some_and(|counts| counts.kills > self.counted.kills)
+    }
+
+    fn counts(&self) -> Option<OutOfMemoryCounts> {
+        self.cgroup.as_ref().and_then(MemoryCgroup::counts)
     }
 
     /// Whether the log can be read, and nothing was missed.
@@ -79,7 +117,7 @@ impl OutOfMemoryWatch {
             self.find_cgroup();
             return (0, false);
         }
-        let Some(counts) = self.cgroup.as_ref().and_then(MemoryCgroup::counts) else { return (0, false) };
+        let Some(counts) = self.counts() else { return (0, false) };
         let new_kills = counts.kills.saturating_sub(self.counted.kills);
         let limit_reached = counts.limit_reached > self.counted.limit_reached;
         if takes_one && new_kills > 1 {
@@ -93,8 +131,8 @@ impl OutOfMemoryWatch {
 
     fn find_cgroup(&mut self) {
         self.cgroup = MemoryCgroup::of_this_process(&self.root);
-        self.counted = OutOfMemoryCounts::default();
-        self.look();
+        self.counted = self.counts().unwrap_or_default();
+        self.seen = None;
     }
 }
 
@@ -186,8 +224,13 @@ mod tests {
         let found = watch.killed(10).unwrap();
         assert_eq!(found.limit, None, "not the group's limit: it was not reached again");
         kernel.counts(6, 9);
-        watch.look();
-        assert!(watch.killed(11).is_none(), "a process that a job started had been killed a while ago");
+        watch.look(Duration::from_secs(10));
+        watch.look(Duration::from_millis(10_900));
+        assert!(watch.killed(11).is_some(), "it may have been killed just before it was looked");
+        kernel.counts(6, 10);
+        watch.look(Duration::from_secs(20));
+        watch.look(Duration::from_secs(21));
+        assert!(watch.killed(12).is_none(), "a process that a job started had been killed a while ago");
     }
 
     #[test]
@@ -205,7 +248,7 @@ mod tests {
     #[test]
     fn where_the_kernel_says_nothing_nothing_is_known() {
         let mut watch = OutOfMemoryWatch::new(Path::new("/nowhere"));
-        watch.look();
+        watch.look(Duration::ZERO);
         assert!(watch.killed(7).is_none());
     }
 }
