@@ -64,7 +64,9 @@ pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
     all.extend(planned().filter_map(|function| unserved(function, status)));
     all.extend(planned().filter_map(failing).map(warning));
     if planned().next().is_none() && status.state == ManagerState::Running {
-        all.push(warning("no function is served".into()));
+        // Without any library the manager waits for the first one.
+        let severity = if status.refused.is_empty() { Severity::Warning } else { Severity::Critical };
+        all.push(Finding { severity, text: "no function is served".into() });
     }
     all.extend(silent_servers(status));
     let refused = status.refused.iter();
@@ -250,6 +252,9 @@ mod tests {
             "1 function, 2 workers",
         );
         expect(|s| s.functions.clear(), Warning, "no function is served");
+        let file = || RefusedFile { path: "/w/b.so".into(), reason: "is text".into() };
+        let nothing = |s: &mut StatusReply| (s.functions, s.refused) = (vec![], vec![file()]);
+        expect(nothing, Critical, "no function is served; /w/b.so is text");
         expect(
             |s| s.state = ManagerState::Draining,
             Warning,
