@@ -86,7 +86,8 @@ impl Page {
 fn function(report: &CrashReport) -> Option<String> {
     let function = report.function.as_ref()?;
     let version = report.version.as_ref().map_or(String::new(), |version| format!(", version {version}"));
-    let of_crate = report.crate_version.as_ref().map_or(String::new(), |version| format!(" (crate {version})"));
+    let known = report.crate_version.as_ref().filter(|version| !version.is_empty());
+    let of_crate = known.map_or(String::new(), |version| format!(" (crate {version})"));
     Some(format!("{function}{version}{of_crate}"))
 }
 

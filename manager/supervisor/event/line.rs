@@ -50,7 +50,10 @@ impl Event {
             }
             Self::FunctionFound { function, version, crate_version, path, replaces } => {
                 let replaces = replaces.as_ref().map_or(String::new(), |old| format!(", replaces {old}"));
-                format!("{function}: version {version} (crate {crate_version}) from {path}{replaces}")
+                // A library in C need not have one.
+                let of_crate =
+                    if crate_version.is_empty() { String::new() } else { format!(" (crate {crate_version})") };
+                format!("{function}: version {version}{of_crate} from {path}{replaces}")
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
             Self::JobQuarantined(job) => job.line(),

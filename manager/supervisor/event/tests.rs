@@ -104,6 +104,18 @@ fn an_event_is_one_line_whatever_is_in_it() {
     }
 }
 
+#[test]
+fn a_library_without_a_version_of_its_own_is_named_without_one() {
+    let found = Event::FunctionFound {
+        function: FunctionName::from("f"),
+        version: ShortHash::from("3f2a91c04d11"),
+        crate_version: String::new(),
+        path: "/w/f.so".into(),
+        replaces: None,
+    };
+    assert_eq!(found.line(), "f: version 3f2a91c04d11 from /w/f.so");
+}
+
 /// Through what carries them to followers, which has a pid and a text for every event.
 #[test]
 fn an_event_is_one_flat_json_object() {
