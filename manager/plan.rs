@@ -212,7 +212,8 @@ impl Plan {
 impl fmt::Display for Plan {
     /// As an ini's comment lines, to stand under [`Config::dump`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "; plan: {} workers", self.workers())?;
+        let workers = self.workers();
+        writeln!(f, "; plan: {workers} worker{}", if workers == 1 { "" } else { "s" })?;
         for Group { functions, dedicated, count } in &self.groups {
             let functions = functions.join(", ");
             writeln!(f, ";   {count} x {functions}{}", if *dedicated { " only" } else { "" })?;

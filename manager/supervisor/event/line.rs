@@ -172,6 +172,9 @@ impl Event {
             }
             Self::WorkerDied(death) => death.line(),
             Self::WorkerKilled { pid, reason } => format!("worker {pid} is killed: {}", reason_text(*reason)),
+            Self::BackingOff { function, seconds, failures: 1 } => {
+                format!("{function}: failed; next attempt in {seconds:.1} s")
+            }
             Self::BackingOff { function, seconds, failures } => {
                 format!("{function}: failed {failures} times in a row; next attempt in {seconds:.1} s")
             }
