@@ -125,7 +125,11 @@ fn crashes_are_listed_shown_and_replayed() {
     for _ in 0..2 {
         Job::act(&gearmand, "", "print hello\nsegv").failure();
     }
-    let died: Vec<Value> = manager.events().into_iter().filter(|event| event["event"] == "worker_died").collect();
+    let died = wait_for("both deaths", DEADLINE, || {
+        let events = manager.events().into_iter();
+        let died: Vec<Value> = events.filter(|event| event["event"] == "worker_died").collect();
+        (died.len() == 2).then_some(died)
+    });
     died.iter().for_each(|died| drop(report(&manager, died)));
     let id = died[1]["report"].as_str().unwrap();
     manager.wait_event("worker_examined", |event| event["report"] == id);
