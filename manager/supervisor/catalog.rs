@@ -16,7 +16,7 @@ use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
-use crate::plugins::scan::{Candidate, NotAFile, ScanResult};
+use crate::plugins::scan::{Candidate, NotAFile, ScanResult, ScanWarning};
 use crate::plugins::version_records::Pin;
 
 use announcements::{Announcements, has_changed};
@@ -147,9 +147,18 @@ impl Catalog {
         for_itself.for_each(|entry| *held.entry(&entry.candidate.dir).or_default() += 1);
         // Something in the place of a file is no removal.
         let is_place = |path: &PathBuf| self.entries.values().any(|entry| entry.candidate.path == *path);
+        // Another directory has a file for the same function now.
+        let is_passed_over = |file: &PathBuf| {
+            let mut warnings = scan.warnings.iter();
+            warnings.any(|w| matches!(w, ScanWarning::TwoFiles { passed_over, .. } if passed_over == file))
+        };
         held.retain(|dir, _| {
             let holds = scan.candidates.values().any(|candidate| candidate.dir == **dir)
-                || scan.obstacles.iter().any(|obstacle| obstacle.dir == **dir && is_place(&obstacle.path));
+                || scan.obstacles.iter().any(|obstacle| obstacle.dir == **dir && is_place(&obstacle.path))
+                || self
+                    .entries
+                    .values()
+                    .any(|entry| entry.candidate.dir == **dir && is_passed_over(&entry.candidate.path));
             !holds && !self.dropped.contains(*dir) && !scan.failed_dirs.iter().any(|(failed, _)| failed == *dir)
         });
         let (several, single): (Vec<_>, Vec<_>) =
