@@ -4,7 +4,7 @@ use super::*;
 use crate::plugins::listing::SkipReason;
 use crate::plugins::name::FunctionName;
 use crate::plugins::rejection::RejectionKind;
-use crate::plugins::scan::ScanWarning;
+use crate::plugins::scan::DuplicateRule;
 use crate::plugins::siblings::SiblingPlace;
 
 const GRACE: Duration = Duration::from_millis(50);
@@ -350,6 +350,19 @@ fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
     assert_eq!(removals(&catalog.apply_scan(&scan(&[("a", 2), ("b", 2)]), GRACE, now + GRACE)).len(), 1);
     catalog.apply_scan(&scan(&[("a", 2)]), GRACE, now);
     assert_eq!(catalog.apply_scan(&scan(&[("a", 2)]), GRACE, now).rescan_at, Some(now + GRACE), "as ever");
+}
+
+#[test]
+fn a_directory_whose_library_is_passed_over_is_not_empty() {
+    let mut catalog = Catalog::default();
+    catalog.apply(scan(&[("a", 1)]));
+    let (taken, passed_over) = (PathBuf::from("/later/a.so"), PathBuf::from("/w/a.so"));
+    let mut both = scan(&[("a", 2)]);
+    both.candidates.values_mut().for_each(|a| (a.dir, a.path) = ("/later".into(), taken.clone()));
+    let rule = DuplicateRule::LaterDirectory;
+    both.warnings = vec![ScanWarning::TwoFiles { function: "a".into(), taken, passed_over, rule }];
+    let out = catalog.apply(both);
+    assert!(!out.events.iter().any(|event| matches!(event, Event::DirectoryEmptied { .. })), "{out:?}");
 }
 
 #[test]
