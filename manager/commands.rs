@@ -51,6 +51,10 @@ pub fn run_if_child(first_argument: Option<&OsStr>) {
 
 /// The same for the children that the worker program is for.
 pub fn run_if_worker(first_argument: Option<&OsStr>) {
+    // A manager starts its children with all signals blocked. Whoever started a manager or a command may have blocked
+    // some too: then it would miss its own signals and its children's ends. Unblocking fails only for signals that do
+    // not exist.
+    let _ = SigSet::all().thread_unblock();
     tunables::restore();
     match first_argument.and_then(OsStr::to_str) {
         Some(worker::ROLE) => worker::main(),
@@ -61,9 +65,6 @@ pub fn run_if_worker(first_argument: Option<&OsStr>) {
 
 /// Runs the command line.
 pub fn run(cli: &Cli) -> ExitCode {
-    // Our caller may have blocked signals: then we would miss those of our children's end and our own, and our children
-    // would inherit the mask. Unblocking can only fail for signals that do not exist.
-    let _ = SigSet::all().thread_unblock();
     let format = |json| if json { OutputFormat::Json } else { OutputFormat::Text };
     match &cli.command {
         None => run::run(cli),

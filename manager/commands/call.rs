@@ -56,12 +56,12 @@ pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
 /// Runs a job in a child. The exit code is 0 if it succeeded, else 1.
 pub(super) fn run(order: &CallRequest, workload: &[u8]) -> ExitCode {
     let file = Path::new(&order.library);
-    let ran = Program::open().and_then(|program| {
+    let ran = Program::open().and_then(|mut program| {
         let runtime = runtime()?;
         let (scoreboard_fd, scoreboard) = scoreboard::create(1, 0)?;
         let order = file_holding(&messages::encode(order))?;
         let extra = vec![scoreboard_fd, order, file_holding(workload)?, stdout()?];
-        runtime.block_on(run_child(&program, extra)).map(|ended| (ended, scoreboard))
+        runtime.block_on(run_child(&mut program, extra)).map(|ended| (ended, scoreboard))
     });
     match ran {
         Ok((ended, scoreboard)) => exit_code(file, order.repeat, &ended, scoreboard),
@@ -146,7 +146,7 @@ struct CallExit {
 }
 
 /// Runs the child to its end. Ctrl-C asks it to stop; the second one kills it.
-async fn run_child(program: &Program, extra: Vec<OwnedFd>) -> io::Result<CallExit> {
+async fn run_child(program: &mut Program, extra: Vec<OwnedFd>) -> io::Result<CallExit> {
     let mut child = HelperProcess::start(program, ROLE, extra)?;
     let (mut word, mut asked) = (None, 0);
     loop {

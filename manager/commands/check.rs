@@ -38,11 +38,11 @@ pub fn check(cli: &Cli, args: &CheckArgs, format: OutputFormat) -> ExitCode {
     };
     let prefix = args.prefix.clone().unwrap_or_else(|| config.prefix.clone());
     let started = Program::open().and_then(|program| Ok((program, runtime()?, Scratch::make(&config)?)));
-    let (program, runtime, scratch) = match started {
+    let (mut program, runtime, scratch) = match started {
         Ok(all) => all,
         Err(error) => return fail(&format!("cannot start: {}", reason(&error)), 1),
     };
-    let checker = Checker { config: &config, prefix: &prefix, program: &program, scratch: &scratch };
+    let mut checker = Checker { config: &config, prefix: &prefix, program: &mut program, scratch: &scratch };
     let mut code = 0;
     for file in &args.files {
         let checked = match runtime.block_on(checker.check_file(file, function.as_ref())) {
@@ -78,13 +78,13 @@ impl From<&Rejection> for UnusableFile {
 struct Checker<'a> {
     config: &'a Config,
     prefix: &'a str,
-    program: &'a Program,
+    program: &'a mut Program,
     scratch: &'a Scratch,
 }
 
 impl Checker<'_> {
     /// Checks one file. An `Err` is not about the file.
-    async fn check_file(&self, file: &Path, function: Option<&FunctionName>) -> io::Result<Checked> {
+    async fn check_file(&mut self, file: &Path, function: Option<&FunctionName>) -> io::Result<Checked> {
         let wrong = |sentence: String| Ok(Err(UnusableFile { sentence, detail: None }));
         if let Some(problem) = file_problem(file) {
             return wrong(problem);
@@ -132,7 +132,7 @@ pub(super) fn file_problem(file: &Path) -> Option<String> {
 
 /// Runs one probe to its end.
 async fn probe(
-    program: &Program,
+    program: &mut Program,
     order: ProbeRequest,
     timeout: Duration,
 ) -> io::Result<Result<LoadableLibrary, Rejection>> {

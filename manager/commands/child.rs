@@ -51,7 +51,7 @@ impl HelperProcess {
     ///
     /// # Errors
     /// The system's: no more processes or descriptors, or no `/proc`.
-    pub(super) fn start(program: &Program, role: &str, extra: Vec<OwnedFd>) -> io::Result<Self> {
+    pub(super) fn start(program: &mut Program, role: &str, extra: Vec<OwnedFd>) -> io::Result<Self> {
         // Before the child starts, so that none of its signals is missed.
         let [ended, interrupted, terminated, quit] =
             [SignalKind::child(), SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit()].map(signal);

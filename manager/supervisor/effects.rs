@@ -296,7 +296,7 @@ impl Effects {
 
     /// Starts a guardian if there is none. Nothing waits for it.
     pub(crate) fn provide_guardian(&mut self) {
-        if let Err(error) = self.guardian.start(&self.program, clock::now()) {
+        if let Err(error) = self.guardian.start(&mut self.program, clock::now()) {
             self.report_error(format!(
 "no guardian could be started: {}; it is tried again (without one a worker that hears no signal outlives \
  a crash of the manager)",

@@ -61,7 +61,7 @@ impl Guardian {
     ///
     /// # Errors
     /// The system's error. The start is tried again later.
-    pub(crate) fn start(&mut self, program: &Program, now: Duration) -> io::Result<()> {
+    pub(crate) fn start(&mut self, program: &mut Program, now: Duration) -> io::Result<()> {
         if self.due().is_none_or(|due| now < due) {
             return Ok(());
         }

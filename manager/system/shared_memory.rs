@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mremap, munmap};
+use nix::sys::mman::{MRemapFlags, MapFlags, ProtFlags, mmap, mremap, munmap};
 
 /// The smallest page size: what a mapping is aligned to.
 const PAGE: usize = 4096;
@@ -74,8 +74,7 @@ impl<Header: Shareable, Item: Shareable, Detail: Shareable> SharedMapping<Header
         assert!(size_of::<Header>().is_multiple_of(align_of::<Item>()));
     };
 
-    /// Creates the memory, all zeros, and maps it. `/proc` shows the name. The descriptor is for the other end. A process
-    /// that this one forks has no copy of the mapping: it execs, and a manager has a mapping for each worker.
+    /// Creates the memory, all zeros, and maps it. `/proc` shows the name. The descriptor is for the other end.
     ///
     /// # Errors
     /// The system's: out of descriptors or memory.
@@ -111,8 +110,6 @@ impl<Header: Shareable, Item: Shareable, Detail: Shareable> SharedMapping<Header
                 mapping
             }
         };
-        // SAFETY: it changes nothing in this process, and one that it forks touches no shared memory before it execs.
-        unsafe { madvise(mapping.start.cast(), mapping.size.get(), MmapAdvise::MADV_DONTFORK)? };
         Ok((fd, mapping))
     }
 

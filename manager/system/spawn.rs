@@ -1,22 +1,23 @@
-//! Starts a child: this program again, or the smaller one beside it ([`super::worker_program`]), from descriptors opened
-//! at start, so that replacing a binary on disk never mixes versions.
+//! Starts a child: this program again, or the smaller one beside it ([`super::worker_program`]), from descriptors
+//! opened at start, so that replacing a binary on disk never mixes versions.
 //!
 //! Only the main thread may spawn: PDEATHSIG, which the child asks for, follows the *thread* that made it.
 
+mod launch;
+
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::resource::{Resource, rlim_t, setrlimit};
-use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getpid, getppid, setpgid};
+use nix::sys::resource::rlim_t;
+use nix::unistd::{Pid, dup3};
 
+use self::launch::{CStringArray, Launch};
 use super::limits;
 use super::worker_program::{self, NoWorkerProgram};
 
@@ -27,6 +28,10 @@ pub(crate) const EXTRA_FD: RawFd = 4;
 
 /// How many bytes a child's `argv[0]` reserves for the title it gives itself.
 const TITLE_ROOM: usize = 200;
+/// Above the numbers that a child's descriptors get, so that none is overwritten before its turn.
+const FIRST_SLOT: RawFd = 16;
+/// How many descriptors a child can get: its output, its channel, and up to four of [`ChildCommand::extra`].
+const SLOTS: usize = 7;
 
 /// The running program, and the settings it changed for itself and restores in its children.
 #[derive(Debug)]
@@ -34,21 +39,64 @@ pub(crate) struct Program {
     own: Executable,
     /// A smaller one of the same build, for children that need no more.
     worker: Option<Executable>,
+    slots: Slots,
     descriptors: (rlim_t, rlim_t),
 }
 
-/// An opened program, and the path by which this process reaches it.
+/// An opened program, and the path by which this process and its children reach it.
 #[derive(Debug)]
 struct Executable {
-    path: String,
+    path: CString,
     file: File,
 }
 
 impl Executable {
-    /// Moves its descriptor up: a child finds its descriptors on low numbers, which must not be that of its program.
     fn lift(file: File) -> io::Result<Self> {
         let file = File::from(lift(&file.into())?);
-        Ok(Self { path: format!("/proc/self/fd/{}", file.as_raw_fd()), file })
+        Ok(Self { path: CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?, file })
+    }
+}
+
+/// Descriptors with low numbers that stand for those of the next child. A child copies our table of descriptors only up
+/// to the last of them: what a start costs does not depend on how many workers there are.
+#[derive(Debug)]
+struct Slots {
+    /// A child's standard input, and what lies in a slot that is not in use.
+    null: OwnedFd,
+    slots: [OwnedFd; SLOTS],
+}
+
+impl Slots {
+    fn reserve() -> io::Result<Self> {
+        let null = lift(&File::options().read(true).write(true).open("/dev/null")?.into())?;
+        let slots: Vec<OwnedFd> = (0..SLOTS).map(|_| lift(&null)).collect::<io::Result<_>>()?;
+        let slots = slots.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(Self { null, slots })
+    }
+
+    /// Puts the descriptors into slots. Returns where each of a child's descriptors comes from: its standard input,
+    /// then these.
+    fn fill(&mut self, descriptors: &[OwnedFd]) -> io::Result<Vec<RawFd>> {
+        if descriptors.len() > self.slots.len() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        for (slot, descriptor) in self.slots.iter_mut().zip(descriptors) {
+            dup3(descriptor, slot, OFlag::O_CLOEXEC)?;
+        }
+        let used = self.slots.iter().take(descriptors.len());
+        Ok(std::iter::once(&self.null).chain(used).map(AsRawFd::as_raw_fd).collect())
+    }
+
+    /// Closes our copies, or we would never see the end of what the child holds.
+    fn clear(&mut self) {
+        for slot in &mut self.slots {
+            // Both are open, so this cannot fail.
+            let _ = dup3(&self.null, slot, OFlag::O_CLOEXEC);
+        }
+    }
+
+    fn highest(&self) -> RawFd {
+        self.slots.iter().chain([&self.null]).map(AsRawFd::as_raw_fd).fold(0, RawFd::max)
     }
 }
 
@@ -86,7 +134,7 @@ impl Program {
     /// `/proc` is not mounted.
     pub(crate) fn open() -> io::Result<Self> {
         let own = Executable::lift(File::open("/proc/self/exe")?)?;
-        Ok(Self { own, worker: None, descriptors: limits::lift_descriptors()? })
+        Ok(Self { own, worker: None, slots: Slots::reserve()?, descriptors: limits::lift_descriptors()? })
     }
 
     /// Opens the worker program beside the running one. From then on, children that need no more run it.
@@ -100,73 +148,49 @@ impl Program {
     }
 
     /// Starts a child with room for libraries that want static TLS (see [`super::tunables`]). It leads a process group
-    /// of its own, and is killed when this process ends unless it outlives us or asks for another signal. Reap it with
-    /// [`super::reap`].
+    /// of its own, and is killed when this process ends unless it outlives us or asks for another signal. It starts
+    /// with all signals blocked, and unblocks them first of all. Reap it with [`super::reap`].
     ///
     /// # Errors
     /// The system's: out of processes, memory or descriptors.
-    pub(crate) fn spawn(&self, child: ChildCommand<'_>) -> io::Result<Pid> {
-        let executable = match child.program {
+    pub(crate) fn spawn(&mut self, child: ChildCommand<'_>) -> io::Result<Pid> {
+        let descriptors: Vec<OwnedFd> =
+            [child.output.0, child.output.1, child.channel].into_iter().chain(child.extra).collect();
+        let filled = self.slots.fill(&descriptors);
+        let started = filled.and_then(|sources| self.launch(child.role, child.program, child.outlives_us, &sources));
+        self.slots.clear();
+        started
+    }
+
+    fn launch(&self, role: &str, program: ChildProgram, outlives_us: bool, sources: &[RawFd]) -> io::Result<Pid> {
+        let executable = match program {
             ChildProgram::Own => &self.own,
             ChildProgram::Worker => self.worker.as_ref().unwrap_or(&self.own),
         };
-        let mut command = Command::new(&executable.path);
-        command.arg0(format!("{:<TITLE_ROOM$}", format!("gm-native: {}", child.role))).arg(child.role);
-        command.envs(super::tunables::for_children());
-        command.stdin(Stdio::null()).stdout(child.output.0).stderr(child.output.1);
-        let mut inherited: Vec<OwnedFd> = vec![child.channel];
-        inherited.extend(child.extra);
-        // Lifted above the numbers they are to get, so that none is overwritten before its turn.
-        let lifted = inherited.iter().map(lift).collect::<io::Result<Vec<OwnedFd>>>()?;
-        let numbers: Vec<RawFd> = lifted.iter().map(AsRawFd::as_raw_fd).collect();
+        let title = format!("{:<TITLE_ROOM$}", format!("gm-native: {role}"));
         let (soft, hard) = self.descriptors;
-        let parent = getpid();
-        let outlives_us = child.outlives_us;
-        // SAFETY: what runs between fork and exec is only system calls on plain numbers: no allocation, no lock.
-        unsafe {
-            command.pre_exec(move || {
-                if !outlives_us {
-                    set_pdeathsig(Signal::SIGKILL)?;
-                }
-                if getppid() != parent {
-                    // It ended before the call.
-                    return Err(io::ErrorKind::NotFound.into());
-                }
-                setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-                setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
-                hand_over(&numbers)
-            });
-        }
-        let started = command.spawn()?;
-        Ok(Pid::from_raw(started.id() as i32))
+        let launch = Launch {
+            path: &executable.path,
+            arguments: CStringArray::new([title, role.to_owned()])?,
+            environment: CStringArray::new(super::tunables::environment_of_children())?,
+            outlives_us,
+            descriptor_limit: libc::rlimit { rlim_cur: soft, rlim_max: hard },
+            sources,
+            highest: self.slots.highest().max(executable.file.as_raw_fd()),
+        };
+        launch.start()
     }
 }
 
 /// A copy of the descriptor, above every number that a child's descriptors get.
 fn lift(fd: &OwnedFd) -> io::Result<OwnedFd> {
-    let copy = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(64)).map_err(|error| match error {
+    let copy = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(FIRST_SLOT)).map_err(|error| match error {
         // The kernel's error if the limit of descriptors is below that number.
         Errno::EINVAL => Errno::EMFILE,
         other => other,
     })?;
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
-/// Moves the descriptors to their numbers and marks all others close-on-exec. Closing them here would close the pipe
-/// through which std learns of a failed exec.
-fn hand_over(numbers: &[RawFd]) -> io::Result<()> {
-    let mut next = CHANNEL_FD;
-    for &number in numbers {
-        // SAFETY: plain system call on two descriptor numbers.
-        if unsafe { libc::dup2(number, next) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        next += 1;
-    }
-    // SAFETY: plain system call; an old kernel's ENOSYS is harmless, since all of ours are close-on-exec already.
-    unsafe { libc::syscall(libc::SYS_close_range, next, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    Ok(())
 }
 
 /// Takes an inherited descriptor by its number; `None` if it is not open (no manager started this program). Marks it
@@ -188,3 +212,6 @@ pub(crate) fn file_holding(bytes: &[u8]) -> io::Result<OwnedFd> {
     file.rewind()?;
     Ok(file.into())
 }
+
+#[cfg(test)]
+mod tests;

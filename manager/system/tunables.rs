@@ -14,11 +14,15 @@ const BEFORE: &str = "GM_NATIVE_GLIBC_TUNABLES_BEFORE";
 const NAME: &str = "glibc.rtld.optional_static_tls";
 const BYTES: u32 = 16384;
 
-/// The variables that a child gets beside those it inherits.
-pub(crate) fn for_children() -> Vec<(&'static str, OsString)> {
+/// The environment of a child, one `NAME=value` each: ours, with the tunable.
+pub(crate) fn environment_of_children() -> Vec<OsString> {
     let before = std::env::var_os(VARIABLE);
-    let with = with_room(before.as_deref());
-    with.map_or_else(Vec::new, |with| vec![(VARIABLE, with), (BEFORE, before.unwrap_or_default())])
+    let changed = match with_room(before.as_deref()) {
+        Some(with) => vec![(VARIABLE.into(), with), (BEFORE.into(), before.unwrap_or_default())],
+        None => Vec::new(),
+    };
+    let inherited = std::env::vars_os().filter(|(name, _)| !changed.iter().any(|(changed, _)| changed == name));
+    inherited.chain(changed.iter().cloned()).map(|(name, value)| [name, value].join(OsStr::new("="))).collect()
 }
 
 /// The variable's value with our tunable appended; `None` if the tunable is set already, which then holds.
