@@ -19,6 +19,7 @@ pub(crate) mod handlers;
 pub(crate) mod kernel_log;
 pub(crate) mod limits;
 pub(crate) mod lock;
+pub(crate) mod mappings;
 pub(crate) mod memory;
 pub(crate) mod memory_cgroup;
 pub(crate) mod orphan_output;

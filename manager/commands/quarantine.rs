@@ -7,12 +7,12 @@ mod resubmit;
 use std::process::ExitCode;
 
 use super::output::{OutputFormat, fail, finish};
-use super::records::{Records, when};
+use super::records::{Records, json_of, when};
 use super::table::Table;
 use crate::cli::verbs::QuarantineCommand;
 use crate::cli::{Cli, QuarantineArgs};
 use crate::config::ManagerCommand;
-use crate::crash::files::{QUARANTINE, Record};
+use crate::crash::files::QUARANTINE;
 use crate::crash::quarantine::QuarantinedJob;
 use crate::crash::record_id::RecordId;
 use crate::logging::escape;
@@ -77,9 +77,7 @@ fn workload_size(job: &QuarantinedJob) -> String {
 fn show(jobs: &Records<QuarantinedJob>, id: &str, json: bool) -> Result<ExitCode, ExitCode> {
     let (id, job) = jobs.read(id)?;
     if json {
-        let mut value = serde_json::to_value(&job).unwrap_or_default();
-        value["format"] = QuarantinedJob::FORMAT.into();
-        return Ok(finish(&format!("{}\n", serde_json::to_string_pretty(&value).unwrap_or_default()), 0));
+        return Ok(finish(&json_of(&job), 0));
     }
     let workload = jobs.configuration.state_dir.join(QUARANTINE).join(format!("{id}.workload"));
     let command = &jobs.configuration.config.command;

@@ -87,6 +87,13 @@ impl<T: Record> Records<T> {
     }
 }
 
+/// A record as JSON, with the format that it has in its file.
+pub(super) fn json_of<T: Record>(record: &T) -> String {
+    let mut value = serde_json::to_value(record).unwrap_or_default();
+    value["format"] = T::FORMAT.into();
+    format!("{}\n", serde_json::to_string_pretty(&value).unwrap_or_default())
+}
+
 /// `2026-11-24T10:11:12.345+01:00` as `2026-11-24 10:11:12`.
 pub(super) fn when(time: &str) -> String {
     let text: String = time.chars().take(19).collect();

@@ -5,7 +5,6 @@
 //! never end, so this runs in a process that may die.
 
 mod files;
-mod mappings;
 mod module;
 mod names;
 mod own_code;
@@ -15,13 +14,13 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) use files::open_module;
-pub(crate) use mappings::{Mapping, Mappings};
 pub(crate) use module::{ModuleData, Unreadable};
 pub(crate) use own_code::OwnCode;
 
 use super::report::Frame;
 use super::snapshot::ThreadSnapshot;
 use crate::logging::excerpt;
+use crate::system::mappings::{Mapping, Mappings};
 use module::Module;
 use names::TablesMax;
 

@@ -147,6 +147,26 @@ impl Registers {
 }
 
 impl ThreadSnapshot {
+    /// A thread that has crashed with these registers.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn crashed(registers: Registers, stack: Option<StackCopy>, mappings: String) -> Self {
+        Self {
+            cause: Cause::Crash,
+            signal: 11,
+            code: 1,
+            fault_address: 0,
+            sender: 0,
+            process: 1,
+            thread: 1,
+            thread_name: String::new(),
+            job: 0,
+            registers,
+            stack,
+            mappings: Some(mappings),
+            workload: None,
+        }
+    }
+
     /// Reads a snapshot from a crash area that begins at the start of the file; `None` if there is none.
     ///
     /// # Errors

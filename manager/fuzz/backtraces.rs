@@ -4,9 +4,10 @@ use std::io::Cursor;
 use std::path::Path;
 
 use super::is_one_line;
-use crate::crash::backtrace::{Mapping, ModuleData, OwnCode, Unreadable, backtrace};
+use crate::crash::backtrace::{ModuleData, OwnCode, Unreadable, backtrace};
 use crate::crash::snapshot::{Registers, StackCopy, ThreadSnapshot};
-use crate::system::crash_area::{Architecture, Cause};
+use crate::system::crash_area::Architecture;
+use crate::system::mappings::Mapping;
 
 /// Where the case's stack is, and the code of its library.
 const STACK: u64 = 0x7fff_0000;
@@ -30,21 +31,8 @@ pub fn backtraces(data: &[u8]) {
     let mut values = vec![0; 40];
     places.iter().zip(registers).for_each(|(place, bytes)| values[*place] = u64::from_le_bytes(*bytes));
     let mappings = if first % 4 < 2 { MAPPINGS.into() } else { String::from_utf8_lossy(library).into_owned() };
-    let snapshot = ThreadSnapshot {
-        cause: Cause::Crash,
-        signal: 11,
-        code: 1,
-        fault_address: 0,
-        sender: 0,
-        process: 1,
-        thread: 1,
-        thread_name: String::new(),
-        job: 0,
-        registers: Registers { architecture, values },
-        stack: Some(StackCopy { start: STACK, bytes: stack.to_vec() }),
-        mappings: Some(mappings),
-        workload: None,
-    };
+    let stack = Some(StackCopy { start: STACK, bytes: stack.to_vec() });
+    let snapshot = ThreadSnapshot::crashed(Registers { architecture, values }, stack, mappings);
     let open = |_: &Mapping| -> Result<ModuleData, Unreadable> { Ok(Box::new(Cursor::new(library.to_vec()))) };
     let found = backtrace(&snapshot, &open, &OwnCode::in_directory(Path::new("/store")));
     assert!(!found.frames.is_empty() && found.frames.len() <= 200);

@@ -11,7 +11,6 @@ mod c_host;
 mod c_plugin;
 mod error;
 mod go;
-mod mappings;
 mod result_bytes;
 
 use std::collections::BTreeSet;
@@ -35,8 +34,8 @@ use super::siblings::Sibling;
 use crate::system::crash_handler::Dispositions;
 use crate::system::errors::reason;
 use crate::system::fork;
+use crate::system::mappings::Mappings;
 use c_plugin::{CFunction, CInstance};
-use mappings::Mappings;
 
 pub use c_plugin::CEntryError;
 pub use error::LoadError;

@@ -89,6 +89,11 @@ impl Store {
         &self.dir
     }
 
+    /// The state directory that it is in.
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.dir.parent().unwrap_or(Path::new(""))
+    }
+
     /// A path for the copy that a probe is to make, in a directory that holds only this copy and its siblings. `unique`
     /// must be unique among the probes of this manager. Creates the directory again if it was removed.
     pub fn incoming(&self, unique: &str) -> PathBuf {

@@ -146,7 +146,7 @@ impl Effects {
         results: mpsc::UnboundedSender<BackgroundResult>,
     ) -> std::io::Result<Self> {
         let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-        let post_mortems = PostMortems::new(resources.store.dir().parent().unwrap_or(Path::new("")));
+        let post_mortems = PostMortems::new(resources.store.state_dir());
         let guardian = Guardian::new(resources.config.graceful_shutdown_wait_time)?;
         Ok(Self {
             config: resources.config,

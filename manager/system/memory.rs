@@ -3,6 +3,8 @@
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 
+use super::mappings::Mappings;
+
 /// Limits the data of this process and of each of its children to this many bytes: heap, writable private mappings,
 /// thread stacks. An allocation beyond that fails, which ends most programs.
 ///
@@ -41,8 +43,7 @@ fn drop_stack_below((low, high): (usize, usize)) {
 
 /// Where the mapping of the main thread's stack begins and ends.
 fn stack_range() -> Option<(usize, usize)> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let line = maps.lines().find(|line| line.ends_with("[stack]"))?;
-    let (low, high) = line.split_ascii_whitespace().next()?.split_once('-')?;
-    Some((usize::from_str_radix(low, 16).ok()?, usize::from_str_radix(high, 16).ok()?))
+    let mappings = Mappings::current().ok()?;
+    let stack = mappings.named("[stack]")?;
+    Some((usize::try_from(stack.start).ok()?, usize::try_from(stack.end).ok()?))
 }

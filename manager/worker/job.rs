@@ -1,6 +1,7 @@
 //! Runs one job, and encodes the packets that answer it.
 
-use gm_plugin_api::abi::{RString, RVec, RawFail};
+use gm_plugin_api::Failure;
+use gm_plugin_api::abi::RawFail;
 
 use crate::gearman::packet::{ArgumentError, AssignedJob, encode};
 use crate::scoreboard::{JobEnd, JobStart, ScoreboardWriter};
@@ -88,13 +89,7 @@ pub(crate) fn refuse_long(job: &AssignedJob<'_>, missing: usize, max_packet: u64
 }
 
 fn failure(message: String) -> RawFail {
-    RawFail {
-        kind: RawFail::FAIL,
-        message: RString::from(message),
-        payload: RVec::new(),
-        file: RString::new(),
-        line: 0,
-    }
+    Failure::new(message).into()
 }
 
 /// A result or an exception too large for a packet becomes a failure with that reason.
@@ -152,6 +147,7 @@ pub(crate) fn answer(
 mod tests {
     use super::*;
     use crate::plugins::loader::ResultBytes;
+    use gm_plugin_api::abi::RString;
 
     fn packets(outcome: &PluginOutcome) -> Vec<u8> {
         let mut head = Vec::new();

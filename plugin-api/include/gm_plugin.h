@@ -213,6 +213,15 @@ static inline int gm_exception(gm_job *job, const void *bytes, size_t size) {
 /* Texts made from formats are cut at this size. */
 #define GM_TEXT 1024
 
+/* Internal: makes the text of the calling function's format. */
+#define GM_FORMAT_(text, size, format)                                                                                 \
+    do {                                                                                                               \
+        va_list arguments;                                                                                             \
+        va_start(arguments, format);                                                                                   \
+        (size) = gm_format_(text, format, arguments);                                                                  \
+        va_end(arguments);                                                                                             \
+    } while (0)
+
 /* Internal. */
 static inline size_t gm_format_(char *text, const char *format, va_list arguments) {
     int length = vsnprintf(text, GM_TEXT, format, arguments);
@@ -223,46 +232,34 @@ static inline size_t gm_format_(char *text, const char *format, va_list argument
 /* The result: a text from a format, at most GM_TEXT - 1 bytes long. */
 GM_PRINTF(2, 3) static inline int gm_resultf(gm_job *job, const char *format, ...) {
     char text[GM_TEXT];
-    va_list arguments;
     size_t size;
-    va_start(arguments, format);
-    size = gm_format_(text, format, arguments);
-    va_end(arguments);
+    GM_FORMAT_(text, size, format);
     return gm_result(job, text, size);
 }
 
 /* The job fails, with a message from a format. */
 GM_PRINTF(2, 3) static inline int gm_failf(gm_job *job, const char *format, ...) {
     char text[GM_TEXT];
-    va_list arguments;
     size_t size;
-    va_start(arguments, format);
-    size = gm_format_(text, format, arguments);
-    va_end(arguments);
+    GM_FORMAT_(text, size, format);
     return job ? job->host->fail(job, text, size) : 1;
 }
 
 /* A record for the manager's log, with the job's function and handle. Costs a call and a comparison if not wanted. */
 GM_PRINTF(3, 4) static inline void gm_log(const gm_job *job, enum gm_level level, const char *format, ...) {
     char text[GM_TEXT];
-    va_list arguments;
     size_t size;
     if (!job || !job->host->log_wanted(level)) return;
-    va_start(arguments, format);
-    size = gm_format_(text, format, arguments);
-    va_end(arguments);
+    GM_FORMAT_(text, size, format);
     job->host->log(job, level, text, size);
 }
 
 /* The same outside a job, such as from a thread of the plugin's own: with the host of the context or of a job. */
 GM_PRINTF(3, 4) static inline void gm_host_log(const gm_host *host, enum gm_level level, const char *format, ...) {
     char text[GM_TEXT];
-    va_list arguments;
     size_t size;
     if (!host || !host->log_wanted(level)) return;
-    va_start(arguments, format);
-    size = gm_format_(text, format, arguments);
-    va_end(arguments);
+    GM_FORMAT_(text, size, format);
     host->log(NULL, level, text, size);
 }
 
@@ -298,11 +295,8 @@ static inline int gm_create_failed(gm_context *context, const char *message) {
 /* The same with a format. */
 GM_PRINTF(2, 3) static inline int gm_create_failedf(gm_context *context, const char *format, ...) {
     char text[GM_TEXT];
-    va_list arguments;
     size_t size;
-    va_start(arguments, format);
-    size = gm_format_(text, format, arguments);
-    va_end(arguments);
+    GM_FORMAT_(text, size, format);
     return context ? context->host->create_failed(context, text, size) : 1;
 }
 

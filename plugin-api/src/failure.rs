@@ -61,13 +61,16 @@ impl Failure {
     pub fn message(&self) -> &str {
         &self.message
     }
+}
 
-    pub(crate) fn into_raw(self) -> RawFail {
-        let kind = if self.exception.is_some() { RawFail::EXCEPTION } else { RawFail::FAIL };
-        RawFail {
+/// As it crosses the interface.
+impl From<Failure> for RawFail {
+    fn from(failure: Failure) -> Self {
+        let kind = if failure.exception.is_some() { Self::EXCEPTION } else { Self::FAIL };
+        Self {
             kind,
-            message: self.message.into(),
-            payload: self.exception.unwrap_or_default().into(),
+            message: failure.message.into(),
+            payload: failure.exception.unwrap_or_default().into(),
             file: "".into(),
             line: 0,
         }
@@ -170,9 +173,9 @@ mod tests {
 
     #[test]
     fn crosses_with_its_payload() {
-        let raw = Failure::exception(b"\x00no".to_vec()).into_raw();
+        let raw = RawFail::from(Failure::exception(b"\x00no".to_vec()));
         assert_eq!((raw.kind, raw.payload.as_slice()), (RawFail::EXCEPTION, &b"\x00no"[..]));
-        let raw = Failure::new("no").into_raw();
+        let raw = RawFail::from(Failure::new("no"));
         assert_eq!((raw.kind, raw.message.as_str(), raw.payload.len()), (RawFail::FAIL, "no", 0));
     }
 }

@@ -200,7 +200,7 @@ impl<T: Object> Slot<T> {
         {
             return RErr(failed_new(fail));
         }
-        let Some(object) = &mut self.object else { return RErr(failed_new(Failure::new("no object").into_raw())) };
+        let Some(object) = &mut self.object else { return RErr(failed_new(Failure::new("no object").into())) };
         let result = run_with(raw, |job, log| object.serve(job, log));
         if let RErr(fail) = &result
             && fail.kind == RawFail::PANIC

@@ -57,7 +57,7 @@ pub(crate) fn guarded<T>(job: u64, work: impl FnOnce() -> Result<T, Failure>) ->
     JOB.set(outer);
     match outcome {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(failure)) => Err(failure.into_raw()),
+        Ok(Err(failure)) => Err(failure.into()),
         Err(payload) => Err(describe(payload)),
     }
 }

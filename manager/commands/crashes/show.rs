@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use crate::commands::output::finish;
-use crate::commands::records::{Records, when};
+use crate::commands::records::{Records, json_of, when};
 use crate::config::ManagerCommand;
-use crate::crash::files::{CRASHES, Record};
+use crate::crash::files::CRASHES;
 use crate::crash::record_id::RecordId;
 use crate::crash::report::{CrashReport, JobFacts, SnapshotFacts, SnapshotMoment};
 use crate::logging::escape;
@@ -15,9 +15,7 @@ use crate::plugins::display_path::DisplayPath;
 pub(super) fn show(records: &Records<CrashReport>, id: &str, json: bool) -> Result<ExitCode, ExitCode> {
     let (id, report) = records.read(id)?;
     if json {
-        let mut value = serde_json::to_value(&report).unwrap_or_default();
-        value["format"] = CrashReport::FORMAT.into();
-        return Ok(finish(&format!("{}\n", serde_json::to_string_pretty(&value).unwrap_or_default()), 0));
+        return Ok(finish(&json_of(&report), 0));
     }
     let workload = records.configuration.state_dir.join(CRASHES).join(format!("{id}.workload"));
     let command = &records.configuration.config.command;

@@ -6,9 +6,9 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
 use nix::libc;
 
-use super::mappings::{Mapping, Mappings};
 use super::module::{ModuleData, Unreadable};
 use crate::system::errors::reason;
+use crate::system::mappings::{Mapping, Mappings};
 
 /// The kernel's own code that it maps into every process.
 const VDSO: &str = "[vdso]";
@@ -47,9 +47,8 @@ fn open_file(path: &str, inode: u64) -> Result<ModuleData, Unreadable> {
 
 /// As this process has it: the kernel is the same.
 fn own_vdso() -> Option<Vec<u8>> {
-    let mappings = fs::read_to_string("/proc/self/maps").ok()?;
-    let start = mappings.lines().find(|line| line.ends_with(VDSO))?.split_once('-')?.0;
-    let vdso = Mappings::parse(&mappings).at(u64::from_str_radix(start, 16).ok()?)?.clone();
+    let mappings = Mappings::current().ok()?;
+    let vdso = mappings.named(VDSO)?;
     let length = vdso.end.checked_sub(vdso.start).filter(|length| *length <= VDSO_MAX)?;
     let mut bytes = vec![0; usize::try_from(length).ok()?];
     File::open("/proc/self/mem").ok()?.read_exact_at(&mut bytes, vdso.start).ok()?;
@@ -61,7 +60,16 @@ mod tests {
     use super::*;
 
     fn mapping(path: &str, inode: u64) -> Mapping {
-        Mapping { start: 0, end: 1, is_executable: true, offset: 0, inode, path: Some(path.into()) }
+        Mapping {
+            start: 0,
+            end: 1,
+            is_readable: true,
+            is_writable: false,
+            is_executable: true,
+            offset: 0,
+            inode,
+            path: Some(path.into()),
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use object::read::elf::{ElfFile64, ElfSection64, ElfSegment64};
 use object::read::{CompressionFormat, ReadCache};
 use object::{Endianness, Object, ObjectSection, ObjectSegment, SegmentFlags};
 
-use super::mappings::Mapping;
+use crate::system::mappings::Mapping;
 
 /// The most that is read of one table.
 const TABLE_MAX: u64 = 1 << 30;

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::crash::snapshot::{Registers, StackCopy};
-use crate::system::crash_area::{Architecture, Cause, STACK_MAX};
+use crate::system::crash_area::{Architecture, STACK_MAX};
 
 /// Code without a file, as a compiler at run time makes it, and the stack.
 const MAPPINGS: &str = "10000-20000 r-xp 00000000 00:00 0 \n70000-80000 rw-p 00000000 00:00 0 [stack]\n";
@@ -14,21 +14,8 @@ fn thread(architecture: Architecture, registers: &[(usize, u64)], stack: Option<
     let mut values = vec![0; 40];
     registers.iter().for_each(|(register, value)| values[*register] = *value);
     let bytes = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    ThreadSnapshot {
-        cause: Cause::Crash,
-        signal: 11,
-        code: 1,
-        fault_address: 0,
-        sender: 0,
-        process: 1,
-        thread: 1,
-        thread_name: String::new(),
-        job: 0,
-        registers: Registers { architecture, values },
-        stack: stack.map(|words| StackCopy { start: STACK, bytes: bytes(words) }),
-        mappings: Some(MAPPINGS.into()),
-        workload: None,
-    }
+    let stack = stack.map(|words| StackCopy { start: STACK, bytes: bytes(words) });
+    ThreadSnapshot::crashed(Registers { architecture, values }, stack, MAPPINGS.into())
 }
 
 fn x86_64(pc: u64, sp: u64, fp: u64, stack: Option<&[u64]>) -> ThreadSnapshot {

@@ -15,7 +15,8 @@ use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
-use gm_plugin_api::abi::{Host, RSlice, RStr, RString, RVec, RawFail, RawJob, RawSetting, level};
+use gm_plugin_api::Failure;
+use gm_plugin_api::abi::{Host, RSlice, RStr, RawFail, RawJob, RawSetting, level};
 use gm_plugin_api::c_abi::{CContext, CHost, CJob, ReleaseFn};
 
 use super::result_bytes::{HandedOver, ResultBytes};
@@ -24,8 +25,6 @@ use super::result_bytes::{HandedOver, ResultBytes};
 pub(super) const NO_JOB: u64 = 0;
 /// How many jobs keep their struct, the one that runs included.
 const SLOTS: usize = 16;
-/// How much of an exception's payload is its message, too, for the log.
-const SHOWN: usize = 1024;
 
 /// The table.
 static HOST: CHost = CHost {
@@ -119,7 +118,6 @@ pub(super) struct RunningJob(usize);
 impl RunningJob {
     /// Begins a job. `function` is the function's name.
     pub(super) fn begin(job: &RawJob<'_>, function: &CStr) -> Self {
-        let _ = RUST_HOST.set(job.host);
         let index = job.number as usize % SLOTS;
         let slot = &JOBS[index];
         let text = |bytes: &RSlice<'_, u8>| bytes.as_ptr().cast::<c_char>();
@@ -168,13 +166,12 @@ impl RunningJob {
 
 /// A failure with a message.
 pub(super) fn failure(message: String) -> RawFail {
-    RawFail {
-        kind: RawFail::FAIL,
-        message: RString::from(message),
-        payload: RVec::new(),
-        file: RString::new(),
-        line: 0,
-    }
+    Failure::new(message).into()
+}
+
+/// Connects libraries in C to the worker, before the first call into one.
+pub(super) fn connect(host: &'static Host) {
+    let _ = RUST_HOST.set(host);
 }
 
 /// Sets the highest log level wanted.
@@ -363,11 +360,7 @@ unsafe extern "C" fn exception(job: *mut CJob, start: *const c_void, size: usize
     let Some(said) = said("gm_exception", job) else { return 1 };
     // SAFETY: the library's promise, see the header.
     match unsafe { bytes("gm_exception", start, size) } {
-        Ok(bytes) => {
-            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned();
-            let payload = RVec::from(bytes.to_vec());
-            set_failed(said, RawFail { kind: RawFail::EXCEPTION, payload, ..failure(shown) })
-        }
+        Ok(bytes) => set_failed(said, Failure::exception(bytes).into()),
         Err(wrong) => {
             said.misuse = Some(wrong.into());
             1
@@ -413,13 +406,7 @@ pub(super) struct Created {
 }
 
 /// Lends a context to `create`.
-pub(super) fn with_context(
-    function: &CStr,
-    settings: &CSettings,
-    host: &'static Host,
-    create: impl FnOnce(*mut CContext),
-) -> Created {
-    let _ = RUST_HOST.set(host);
+pub(super) fn with_context(function: &CStr, settings: &CSettings, create: impl FnOnce(*mut CContext)) -> Created {
     let context = CContext { size: size_of::<CContext>(), host: &raw const HOST, function: function.as_ptr() };
     let mut creation = Creation { context, settings, wanted: RefCell::default(), message: RefCell::default() };
     let pointer = &raw mut creation;

@@ -9,13 +9,13 @@ use std::ptr;
 use gm_plugin_api::abi::{C_MAGIC, RStr, RawContext, RawFail, RawJob, SETTINGS, level};
 use gm_plugin_api::c_abi::{C_ENTRY_SIZE, CEntry, CreateFn, DestroyFn, RunFn, unread_settings};
 
-use super::c_host::{CSettings, NO_JOB, RunningJob, failure, with_context};
-use super::mappings::Mappings;
+use super::c_host::{CSettings, NO_JOB, RunningJob, connect, failure, with_context};
 use super::result_bytes::ResultBytes;
 use crate::system::fork;
+use crate::system::mappings::Mappings;
 
 /// The longest text of an entry, in bytes.
-const LONGEST: usize = 4096;
+const LONGEST: u64 = 4096;
 
 /// What is wrong with an entry: a sentence that follows `the entry NAME in PATH`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,10 +67,10 @@ pub(super) struct CFunction {
 /// # Errors
 /// It is no such struct, or can be changed.
 pub(super) fn read(address: *const u8, mappings: &Mappings) -> Result<CEntry, CEntryError> {
-    if !address.cast::<CEntry>().is_aligned() || !mappings.is_readable(address as usize, C_ENTRY_SIZE) {
+    if !address.cast::<CEntry>().is_aligned() || !mappings.is_readable(address as u64, C_ENTRY_SIZE as u64) {
         return Err(CEntryError::NotAStruct);
     }
-    if !mappings.is_constant(address as usize, C_ENTRY_SIZE) {
+    if !mappings.is_constant(address as u64, C_ENTRY_SIZE as u64) {
         return Err(CEntryError::Writable);
     }
     // SAFETY: aligned, mapped and constant; any bytes are such a struct, but for its function pointers, which only must
@@ -94,7 +94,7 @@ pub(super) fn check(entry: &CEntry, symbol: &str, mappings: &Mappings) -> Result
         ("destroy", entry.destroy.map(|destroy| destroy as *const ())),
     ];
     if let Some((field, _)) =
-        functions.iter().find(|(_, address)| address.is_some_and(|address| !mappings.is_code(address as usize)))
+        functions.iter().find(|(_, address)| address.is_some_and(|address| !mappings.is_code(address as u64)))
     {
         return Err(CEntryError::NotCode(field));
     }
@@ -126,7 +126,7 @@ pub(super) fn interface(entry: &CEntry) -> (u32, u32) {
 
 /// A text that ends with a NUL, copied.
 fn text(start: *const u8, mappings: &Mappings) -> Option<String> {
-    let room = mappings.readable_from(start as usize).min(LONGEST);
+    let room = mappings.readable_from(start as u64).min(LONGEST) as usize;
     // SAFETY: so many bytes are mapped and readable.
     let bytes = unsafe { std::slice::from_raw_parts(if room == 0 { ptr::dangling() } else { start }, room) };
     CStr::from_bytes_until_nul(bytes).ok()?.to_str().ok().map(ToOwned::to_owned)
@@ -143,6 +143,7 @@ impl CFunction {
     /// # Errors
     /// What `create` said.
     pub(super) fn make(&'static self, context: &RawContext<'_>) -> Result<CInstance, RawFail> {
+        connect(context.host);
         let name =
             CString::new(context.function.as_str()).map_err(|_| failure("the function's name holds a NUL".into()))?;
         let settings = CSettings::new(&context.settings)?;
@@ -150,7 +151,7 @@ impl CFunction {
         let mut wanted = Default::default();
         if let Some(create) = self.create {
             let mut code = 0;
-            let created = with_context(&name, &settings, context.host, |context| {
+            let created = with_context(&name, &settings, |context| {
                 // SAFETY: checked to be code; the pointers are valid during the call.
                 code = unsafe { create(context, &raw mut state) };
                 fork::exit_if_child();

@@ -192,6 +192,7 @@ impl Effects {
         self.report(&Event::JobQuarantined(QuarantineEvent::of(&job, is_kept)));
         Some(job)
     }
+
     /// Everything but what only the snapshot knows.
     fn report_of(&self, id: RecordId, death: &Death, server: Option<String>, remains: &Remains) -> CrashReport {
         let function = death.at.function().or(match death.functions.as_slice() {
@@ -317,7 +318,7 @@ impl Effects {
     }
 
     fn state_dir(&self) -> PathBuf {
-        self.store.dir().parent().map(Path::to_owned).unwrap_or_default()
+        self.store.state_dir().to_owned()
     }
 
     pub(super) fn post_mortem_ended(&mut self, post_mortem: PostMortem, end: Option<ExitStatus>) {
