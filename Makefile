@@ -56,7 +56,8 @@ install-files: ## the same, and never builds: for root, who need not have cargo
 	$(INSTALL) -D -m 644 "$(ASSETS)/gm-native.bash" "$(share)/bash-completion/completions/gm-native"
 	$(INSTALL) -D -m 644 "$(ASSETS)/_gm-native" "$(share)/zsh/site-functions/_gm-native"
 	$(INSTALL) -D -m 644 "$(ASSETS)/gm-native.fish" "$(share)/fish/vendor_completions.d/gm-native.fish"
-	$(INSTALL) -D -m 644 plugin-api/include/gm_plugin.h "$(DESTDIR)$(PREFIX)/include/gm_plugin.h"
+	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/include"
+	$(INSTALL) -m 644 plugin-api/include/* "$(DESTDIR)$(PREFIX)/include"
 	$(INSTALL) -d "$(share)/pkgconfig"
 	sed 's|^prefix=.*|prefix=$(PREFIX)|' packaging/gm-plugin.pc > "$(share)/pkgconfig/gm-plugin.pc"
 	chmod 644 "$(share)/pkgconfig/gm-plugin.pc"
@@ -74,7 +75,8 @@ uninstall: ## remove what install put there
 		"$(share)/man/man5/gm-native.ini.5" \
 		"$(share)/bash-completion/completions/gm-native" "$(share)/zsh/site-functions/_gm-native" \
 		"$(share)/fish/vendor_completions.d/gm-native.fish" "$(unit)" \
-		"$(DESTDIR)$(PREFIX)/include/gm_plugin.h" "$(share)/pkgconfig/gm-plugin.pc"
+		"$(share)/pkgconfig/gm-plugin.pc" \
+		$(patsubst plugin-api/include/%,"$(DESTDIR)$(PREFIX)/include/%",$(wildcard plugin-api/include/*))
 	rm -rf "$(doc)"
 
 # What it is, in ten seconds after the build.

@@ -210,6 +210,13 @@ static inline int gm_exception(gm_job *job, const void *bytes, size_t size) {
 #define GM_PRINTF(text, first)
 #endif
 
+/* Internal. */
+#ifdef __cplusplus
+#define GM_SIZE_(length) static_cast<size_t>(length)
+#else
+#define GM_SIZE_(length) (size_t)(length)
+#endif
+
 /* Texts made from formats are cut at this size. */
 #define GM_TEXT 1024
 
@@ -226,7 +233,7 @@ static inline int gm_exception(gm_job *job, const void *bytes, size_t size) {
 static inline size_t gm_format_(char *text, const char *format, va_list arguments) {
     int length = vsnprintf(text, GM_TEXT, format, arguments);
     if (length < 0) return 0;
-    return length < GM_TEXT ? (size_t)length : (size_t)(GM_TEXT - 1);
+    return GM_SIZE_(length < GM_TEXT ? length : GM_TEXT - 1);
 }
 
 /* The result: a text from a format, at most GM_TEXT - 1 bytes long. */
@@ -349,7 +356,7 @@ GM_PRINTF(2, 3) static inline int gm_create_failedf(gm_context *context, const c
 #define GM_OBJECT(name, create, run, destroy)                                                                          \
     GM_LINKAGE GM_EXPORT const gm_plugin name;                                                                         \
     const gm_plugin name = {GM_MAGIC,                                                                                  \
-                            (uint32_t)sizeof(gm_plugin),                                                               \
+                            sizeof(gm_plugin),                                                                         \
                             GM_INTERFACE_MAJOR,                                                                        \
                             GM_INTERFACE_MINOR,                                                                        \
                             #name,                                                                                     \

@@ -1,5 +1,5 @@
-//! `include/gm_plugin.h`: it compiles without a warning, and its structs are those of `c_abi`, laid out as recorded for
-//! the interface's version.
+//! The headers in `include/`: they compile without a warning, and the structs of `gm_plugin.h` are those of `c_abi`, laid
+//! out as recorded for the interface's version.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -32,12 +32,24 @@ fn place(name: &str) -> PathBuf {
 }
 
 fn compile(compiler: &str, args: &[&str], source: &Path, out: &Path) {
+    if let Err(words) = try_compile(compiler, args, source, out) {
+        panic!("{compiler} {args:?}:\n{words}");
+    }
+}
+
+/// Runs a compiler; its words if it refuses.
+fn try_compile(compiler: &str, args: &[&str], source: &Path, out: &Path) -> Result<(), String> {
     let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
-    let warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"];
+    let warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror", "-O1"];
     let mut command = Command::new(compiler);
     command.args(warnings).args(args).arg("-I").arg(include).arg("-o").arg(out).arg(source);
     let done = command.output().unwrap_or_else(|error| panic!("{compiler} cannot be run: {error}"));
-    assert!(done.status.success(), "{compiler} {args:?}:\n{}", String::from_utf8_lossy(&done.stderr));
+    done.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&done.stderr).into_owned())
+}
+
+/// Whether there is such a compiler here.
+fn is_installed(compiler: &str) -> bool {
+    Command::new(compiler).arg("--version").output().is_ok()
 }
 
 #[test]
@@ -76,9 +88,59 @@ fn it_compiles_as_c_and_as_cpp() {
     for (compiler, language) in [
         ("cc", &["-std=c99"][..]),
         ("cc", &["-std=c17"]),
-        ("c++", &["-x", "c++", "-std=c++17"]),
+        ("c++", &["-x", "c++", "-std=c++17", "-Wold-style-cast"]),
         ("c++", &["-x", "c++", "-std=c++20"]),
+        ("clang", &["-std=c99"]),
+        ("clang++", &["-x", "c++", "-std=c++17"]),
     ] {
+        if compiler.starts_with("clang") && !is_installed(compiler) {
+            eprintln!("skipped: {compiler} is not installed");
+            continue;
+        }
         compile(compiler, &[language, &shared].concat(), &source, &place("plugin.so"));
     }
+}
+
+#[test]
+fn the_header_for_cpp_compiles_with_every_standard() {
+    let source = place("plugin.cc");
+    let text = "#include \"gm_plugin.hpp\"\n\
+                GM_FUNCTION(plain) { return std::string(job.workload()); }\n\
+                struct Settled {\n\
+                explicit Settled(gm::Context &context) : x(context.integer(\"x\", 1)) {}\n\
+                std::vector<unsigned char> run(gm::Job &) { return std::vector<unsigned char>(3, 'a'); }\n\
+                long long x;\n};\n\
+                GM_CLASS(object, Settled);\n\
+                struct Bare { void run(gm::Job &) {} };\n\
+                GM_CLASS(bare, Bare);\n";
+    fs::write(&source, text).unwrap();
+    let shared = ["-shared", "-fPIC"];
+    for (compiler, args) in [
+        ("c++", &["-std=c++17", "-fvisibility=hidden", "-Wold-style-cast"][..]),
+        ("c++", &["-std=c++17", "-fno-rtti"]),
+        ("c++", &["-std=c++20"]),
+        ("clang++", &["-std=c++17", "-fno-rtti"]),
+        ("clang++", &["-std=c++20"]),
+    ] {
+        if compiler == "clang++" && !is_installed(compiler) {
+            eprintln!("skipped: {compiler} is not installed");
+            continue;
+        }
+        compile(compiler, &[args, &shared].concat(), &source, &place("plugin_cc.so"));
+    }
+    for (args, sentence) in [
+        (&["-std=c++14"], "gm_plugin.hpp needs C++17: compile with -std=c++17 or later"),
+        (&["-fno-exceptions"], "gm_plugin.hpp needs exceptions"),
+    ] {
+        let words = try_compile("c++", &[&args[..], &shared].concat(), &source, &place("refused.so")).unwrap_err();
+        assert!(words.contains(sentence), "{args:?}: {words}");
+    }
+    fs::write(
+        &source,
+        "#include \"gm_plugin.hpp\"\nstruct No { explicit No(int); void run(gm::Job &); };\nGM_CLASS(no, No);\n",
+    )
+    .unwrap();
+    let words =
+        try_compile("c++", &[&["-std=c++17"], &shared[..]].concat(), &source, &place("refused.so")).unwrap_err();
+    assert!(words.contains("a constructor that takes a gm::Context &, or nothing"), "{words}");
 }

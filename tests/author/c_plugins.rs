@@ -135,7 +135,7 @@ fn the_listings_of_the_documentation_work() {
     let include = format!("-I{}", repository().join("plugin-api/include").display());
     let strict = ["-Wpedantic", "-Werror", "-shared", "-fPIC", &include];
     let mut results = Vec::new();
-    for block in page.split("\n```").filter(|block| block.contains("#include <gm_plugin.h>")) {
+    for block in page.split("\n```").filter(|block| block.contains("#include <gm_plugin.h")) {
         let (language, source) = block.split_once('\n').unwrap();
         let name = source.split_once("\nGM_").unwrap().1.split(['(', ')', ',']).nth(1).unwrap();
         let library = match language {
@@ -143,12 +143,13 @@ fn the_listings_of_the_documentation_work() {
             _ => build::cpp(&format!("{name}.so"), source, &[&["-std=c++17"], &strict[..]].concat()),
         };
         let library = library.display().to_string();
-        let args = ["call", &library, "three short words"];
-        let setting = ["--setting", "greeting=hello"];
-        let args = if name == "greet_c" { [&args[..], &setting].concat() } else { args.to_vec() };
+        let mut args = vec!["call", &library, "three short words"];
+        if source.contains("\"greeting\"") {
+            args.extend(["--setting", "greeting=hello"]);
+        }
         let called = run_gm_native(&args, b"");
         assert_eq!(called.code(), Some(0), "{name}: {}", called.err());
         results.push(called.out());
     }
-    assert_eq!(results, ["3", "hello, job 1", "THREE SHORT WORDS"]);
+    assert_eq!(results, ["3", "hello, job 1", "THREE SHORT WORDS", "hello, job 1"]);
 }

@@ -11,6 +11,7 @@ mod support;
 mod c_plugins;
 mod call;
 mod check;
+mod cpp_plugins;
 mod examples;
 mod matrix;
 mod migrating;

@@ -79,6 +79,7 @@ fn every_file_is_installed_and_uninstalled() {
         "share/man/man5/gm-native.ini.5",
         "share/pkgconfig/gm-plugin.pc",
         "include/gm_plugin.h",
+        "include/gm_plugin.hpp",
         "share/doc/gm-native/README.md",
         "share/doc/gm-native/CHANGELOG.md",
         "share/doc/gm-native/LICENSE-APACHE",
