@@ -86,7 +86,10 @@ private:
     std::string payload_;
 };
 
-/* What follows is not for plugins. */
+/*
+ * What follows is not for plugins. Parameters of templates end with _: a function of yours may have any other name, and
+ * g++ -Wshadow looks at templates where they are used.
+ */
 namespace detail {
 
 /*
@@ -103,7 +106,7 @@ struct Kept {
 
 template <class Bytes>
 struct KeptBytes final : Kept {
-    explicit KeptBytes(Bytes &&from) : value(std::move(from)) {}
+    explicit KeptBytes(Bytes &&bytes_) : value(std::move(bytes_)) {}
     const void *bytes() const noexcept override { return value.data(); }
     std::size_t size() const noexcept override { return value.size(); }
     Bytes value;
@@ -241,10 +244,10 @@ public:
     Result(const char *text) : text_(text ? text : "") {}
 
     template <class T, class Allocator, class = std::enable_if_t<detail::is_byte<T>>>
-    Result(std::vector<T, Allocator> &&bytes)
-        : kept_(std::make_unique<detail::KeptBytes<std::vector<T, Allocator>>>(std::move(bytes))) {}
+    Result(std::vector<T, Allocator> &&bytes_)
+        : kept_(std::make_unique<detail::KeptBytes<std::vector<T, Allocator>>>(std::move(bytes_))) {}
     template <class T, class Allocator, class = std::enable_if_t<detail::is_byte<T>>>
-    Result(const std::vector<T, Allocator> &bytes) : Result(std::vector<T, Allocator>(bytes)) {}
+    Result(const std::vector<T, Allocator> &bytes_) : Result(std::vector<T, Allocator>(bytes_)) {}
 
     /* Memory that release(bytes) frees, on any thread: `std::free` for memory of malloc. See gm_result_owned. */
     static Result owned(void *bytes, std::size_t size, void (*release)(void *bytes)) {
@@ -398,45 +401,45 @@ inline int fail_create(gm_context *context) noexcept {
 
 /* Runs a job: whatever is thrown fails it. */
 template <class Run>
-int run_job(gm_job *job, Run &&run) noexcept {
+int run_job(gm_job *job_, Run &&run_) noexcept {
     try {
-        Job wrapped(job);
-        if constexpr (std::is_void_v<decltype(run(wrapped))>) {
-            run(wrapped);
+        Job wrapped_(job_);
+        if constexpr (std::is_void_v<decltype(run_(wrapped_))>) {
+            run_(wrapped_);
             return 0;
         } else {
-            return Result(run(wrapped)).give(job);
+            return Result(run_(wrapped_)).give(job_);
         }
     } catch (...) {
-        return fail_job(job);
+        return fail_job(job_);
     }
 }
 
 /* The three functions of an entry, for a class. */
 template <class Type>
 struct Object {
-    static int create(gm_context *context, void **state) noexcept {
+    static int create(gm_context *context_, void **state_) noexcept {
         static_assert(std::is_constructible_v<Type, Context &> || std::is_default_constructible_v<Type>,
                       "the class of a GM_CLASS needs a constructor that takes a gm::Context &, or nothing");
         try {
-            Context wrapped(context);
+            Context wrapped_(context_);
             if constexpr (std::is_constructible_v<Type, Context &>) {
-                *state = new Type(wrapped);
+                *state_ = new Type(wrapped_);
             } else {
-                *state = new Type();
+                *state_ = new Type();
             }
             return 0;
         } catch (...) {
-            return fail_create(context);
+            return fail_create(context_);
         }
     }
 
-    static int run(void *state, gm_job *job) noexcept {
-        Type &object = *static_cast<Type *>(state);
-        return run_job(job, [&object](Job &wrapped) { return object.run(wrapped); });
+    static int run(void *state_, gm_job *job_) noexcept {
+        Type &object_ = *static_cast<Type *>(state_);
+        return run_job(job_, [&object_](Job &wrapped_) { return object_.run(wrapped_); });
     }
 
-    static void destroy(void *state) noexcept { delete static_cast<Type *>(state); }
+    static void destroy(void *state_) noexcept { delete static_cast<Type *>(state_); }
 };
 
 } // namespace detail

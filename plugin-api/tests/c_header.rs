@@ -1,12 +1,15 @@
 //! The headers in `include/`: they compile without a warning, and the structs of `gm_plugin.h` are those of `c_abi`, laid
 //! out as recorded for the interface's version.
 
+#[path = "c/compiler.rs"]
+mod compiler;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::mem::offset_of;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use compiler::{compile, is_installed, place, try_compile};
 use gm_plugin_api::c_abi::{CContext, CEntry, CHost, CJob};
 
 /// The recorded layout of version 1.0. If this test fails because a struct has changed, raise the version, and record
@@ -26,32 +29,6 @@ macro_rules! layout {
     };
 }
 
-/// A file of this test.
-fn place(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c_header_{name}"))
-}
-
-fn compile(compiler: &str, args: &[&str], source: &Path, out: &Path) {
-    if let Err(words) = try_compile(compiler, args, source, out) {
-        panic!("{compiler} {args:?}:\n{words}");
-    }
-}
-
-/// Runs a compiler; its words if it refuses.
-fn try_compile(compiler: &str, args: &[&str], source: &Path, out: &Path) -> Result<(), String> {
-    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
-    let warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror", "-O1"];
-    let mut command = Command::new(compiler);
-    command.args(warnings).args(args).arg("-I").arg(include).arg("-o").arg(out).arg(source);
-    let done = command.output().unwrap_or_else(|error| panic!("{compiler} cannot be run: {error}"));
-    done.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&done.stderr).into_owned())
-}
-
-/// Whether there is such a compiler here.
-fn is_installed(compiler: &str) -> bool {
-    Command::new(compiler).arg("--version").output().is_ok()
-}
-
 #[test]
 fn the_layout_is_the_recorded_one_in_c_and_in_rust() {
     let (mut text, mut body) = (String::new(), String::new());
@@ -65,7 +42,7 @@ fn the_layout_is_the_recorded_one_in_c_and_in_rust() {
     assert_eq!(text, RECORDED, "c_abi.rs");
     let (source, program) = (place("layout.c"), place("layout"));
     fs::write(&source, format!("#include \"gm_plugin.h\"\nint main(void) {{\n{body}    return 0;\n}}\n")).unwrap();
-    compile("cc", &["-std=c99"], &source, &program);
+    compile("cc", &["-std=c99"], &[&source], &program);
     let printed = Command::new(&program).output().unwrap().stdout;
     assert_eq!(String::from_utf8_lossy(&printed), RECORDED, "gm_plugin.h");
 }
@@ -97,7 +74,7 @@ fn it_compiles_as_c_and_as_cpp() {
             eprintln!("skipped: {compiler} is not installed");
             continue;
         }
-        compile(compiler, &[language, &shared].concat(), &source, &place("plugin.so"));
+        compile(compiler, &[language, &shared].concat(), &[&source], &place("plugin.so"));
     }
 }
 
@@ -126,13 +103,13 @@ fn the_header_for_cpp_compiles_with_every_standard() {
             eprintln!("skipped: {compiler} is not installed");
             continue;
         }
-        compile(compiler, &[args, &shared].concat(), &source, &place("plugin_cc.so"));
+        compile(compiler, &[args, &shared].concat(), &[&source], &place("plugin_cc.so"));
     }
     for (args, sentence) in [
         (&["-std=c++14"], "gm_plugin.hpp needs C++17: compile with -std=c++17 or later"),
         (&["-fno-exceptions"], "gm_plugin.hpp needs exceptions"),
     ] {
-        let words = try_compile("c++", &[&args[..], &shared].concat(), &source, &place("refused.so")).unwrap_err();
+        let words = try_compile("c++", &[&args[..], &shared].concat(), &[&source], &place("refused.so")).unwrap_err();
         assert!(words.contains(sentence), "{args:?}: {words}");
     }
     fs::write(
@@ -141,6 +118,6 @@ fn the_header_for_cpp_compiles_with_every_standard() {
     )
     .unwrap();
     let words =
-        try_compile("c++", &[&["-std=c++17"], &shared[..]].concat(), &source, &place("refused.so")).unwrap_err();
+        try_compile("c++", &[&["-std=c++17"], &shared[..]].concat(), &[&source], &place("refused.so")).unwrap_err();
     assert!(words.contains("a constructor that takes a gm::Context &, or nothing"), "{words}");
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::run_gm_native;
 use crate::support::build::{self, repository};
@@ -128,21 +129,17 @@ fn it_is_served_like_any_other() {
     assert_eq!(gearman(&gearmand, &["-f", "c_twice"], &large).stdout.len(), 2 * large.len());
 }
 
-/// The listings of the page, compiled as strictly as anybody does.
+/// The listings of the page, compiled as strictly as anybody does: each function runs a job, and its test, if it has one.
 #[test]
 fn the_listings_of_the_documentation_work() {
     let page = fs::read_to_string(repository().join("docs/writing-plugins-c.md")).unwrap();
-    let include = format!("-I{}", repository().join("plugin-api/include").display());
-    let strict = ["-Wpedantic", "-Werror", "-shared", "-fPIC", &include];
+    let listings = || page.split("\n```").filter(|block| block.contains("#include <gm_"));
     let mut results = Vec::new();
-    for block in page.split("\n```").filter(|block| block.contains("#include <gm_plugin.h")) {
+    let mut tests = 0;
+    for block in listings().filter(|block| !block.contains("GM_TESTED")) {
         let (language, source) = block.split_once('\n').unwrap();
         let name = source.split_once("\nGM_").unwrap().1.split(['(', ')', ',']).nth(1).unwrap();
-        let library = match language {
-            "c" => build::c(&format!("{name}.so"), source, &[&["-std=c99"], &strict[..]].concat()),
-            _ => build::cpp(&format!("{name}.so"), source, &[&["-std=c++17"], &strict[..]].concat()),
-        };
-        let library = library.display().to_string();
+        let library = listing(language, &format!("{name}.so"), source, &["-shared", "-fPIC"]).display().to_string();
         let mut args = vec!["call", &library, "three short words"];
         if source.contains("\"greeting\"") {
             args.extend(["--setting", "greeting=hello"]);
@@ -150,6 +147,24 @@ fn the_listings_of_the_documentation_work() {
         let called = run_gm_native(&args, b"");
         assert_eq!(called.code(), Some(0), "{name}: {}", called.err());
         results.push(called.out());
+        if let Some(test) = listings().find(|block| block.contains(&format!("GM_TESTED({name});"))) {
+            let test = test.split_once('\n').unwrap().1;
+            let program = listing(language, &format!("test_{name}"), &format!("{source}\n{test}"), &[]);
+            build::command(&mut Command::new(program));
+            tests += 1;
+        }
     }
-    assert_eq!(results, ["3", "hello, job 1", "THREE SHORT WORDS", "hello, job 1"]);
+    assert_eq!(
+        (results, tests),
+        (["3", "hello, job 1", "THREE SHORT WORDS", "hello, job 1"].map(String::from).to_vec(), 2)
+    );
+}
+
+fn listing(language: &str, output: &str, source: &str, args: &[&str]) -> PathBuf {
+    let include = format!("-I{}", repository().join("plugin-api/include").display());
+    let args = [&["-Wpedantic", "-Werror", &include], args].concat();
+    match language {
+        "c" => build::c(output, source, &[&["-std=c99"], &args[..]].concat()),
+        _ => build::cpp(output, source, &[&["-std=c++17"], &args[..]].concat()),
+    }
 }

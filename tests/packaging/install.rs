@@ -80,6 +80,7 @@ fn every_file_is_installed_and_uninstalled() {
         "share/pkgconfig/gm-plugin.pc",
         "include/gm_plugin.h",
         "include/gm_plugin.hpp",
+        "include/gm_testing.h",
         "share/doc/gm-native/README.md",
         "share/doc/gm-native/CHANGELOG.md",
         "share/doc/gm-native/LICENSE-APACHE",

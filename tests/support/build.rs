@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::program::run;
@@ -36,6 +37,14 @@ pub fn alone<T>(build: impl FnOnce() -> T) -> T {
     build()
 }
 
+/// What plugins include, so that they are built again when it changes.
+static HEADERS: LazyLock<String> = LazyLock::new(|| {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(repository().join("plugin-api/include")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    fingerprint(files.iter().map(|file| fs::read(file).unwrap()).collect::<Vec<_>>())
+});
+
 /// Compiles one C file, unless that was done before. The result is named `output`, in a directory of its own.
 #[track_caller]
 pub fn c(output: &str, source: &str, args: &[&str]) -> PathBuf {
@@ -50,7 +59,7 @@ pub fn cpp(output: &str, source: &str, args: &[&str]) -> PathBuf {
 
 #[track_caller]
 fn compile(compiler: &str, name: &str, output: &str, source: &str, args: &[&str]) -> PathBuf {
-    let dir = build_dir().join(fingerprint((compiler, output, source, args)));
+    let dir = build_dir().join(fingerprint((compiler, output, source, args, &*HEADERS)));
     let done = dir.join(output);
     if done.exists() {
         return done;
