@@ -95,6 +95,8 @@ struct ScoreboardHeader {
     unique: [AtomicU64; UNIQUE_WORDS],
     /// Which connections are; 0 is none.
     sending: [AtomicU32; SENDING_WORDS],
+    /// When the worker last polled: monotonic nanoseconds.
+    polled_ns: AtomicU64,
     recent: RecentJobs,
 }
 
@@ -207,6 +209,11 @@ impl ScoreboardWriter {
     /// Sets what the worker is doing outside jobs.
     pub(crate) fn activity(&self, activity: WorkerActivity) {
         self.mapping.header().activity.store(activity as u32, Release);
+    }
+
+    /// The worker has polled, so it would have read a command.
+    pub(crate) fn polled(&self, now: Duration) {
+        self.mapping.header().polled_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// A job is about to run.
@@ -447,6 +454,12 @@ impl ScoreboardView {
             bytes_out: block.bytes_out.load(Relaxed),
             run_ns: block.run_ns.load(Relaxed),
         })
+    }
+
+    /// When the worker last polled.
+    pub(crate) fn polled(&self) -> Option<Duration> {
+        let at = self.mapping.header().polled_ns.load(Relaxed);
+        (at > 0).then(|| Duration::from_nanos(at))
     }
 
     /// The job in hand, or the last one: its function, and when it started.

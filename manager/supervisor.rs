@@ -16,6 +16,7 @@ pub(crate) mod exit_cause;
 pub(crate) mod guardian;
 pub(crate) mod job_disposition;
 pub(crate) mod job_failures;
+pub(crate) mod liveness;
 mod manager;
 pub(crate) mod out_of_memory;
 pub(crate) mod poison_jobs;

@@ -72,6 +72,8 @@ pub struct Config {
     pub echo_interval: Duration,
     /// Silence after which a connection counts as dead.
     pub echo_timeout: Duration,
+    /// For a worker without a job to respond to the manager; 0: workers are not judged.
+    pub response_timeout: Duration,
     /// For each function of a worker to start.
     pub start_timeout: Duration,
     /// For the check of one library.
@@ -164,6 +166,7 @@ impl Default for Config {
             connect_timeout: seconds(5),
             echo_interval: seconds(30),
             echo_timeout: seconds(10),
+            response_timeout: seconds(10),
             start_timeout: seconds(30),
             probe_timeout: seconds(10),
             stop_timeout: seconds(5),

@@ -10,6 +10,7 @@ mod input;
 mod isolation;
 mod job_failures;
 mod job_servers;
+mod liveness;
 mod lost_jobs;
 mod reload;
 mod retries;
@@ -44,6 +45,8 @@ pub(crate) use input::{Action, ExitReport, Input, RequestOrigin, ScoreboardReadi
 use isolation::Isolated;
 use job_failures::FunctionFailures;
 pub(crate) use job_servers::JobServerState;
+use liveness::LivenessRounds;
+pub(crate) use liveness::{LivenessRound, WorkerLiveness};
 pub(crate) use lost_jobs::JobReply;
 use retries::Retries;
 use rollbacks::Rollbacks;
@@ -97,6 +100,7 @@ pub(crate) struct Core {
     retries: Retries,
     jobs: JobRecords,
     servers: Vec<JobServerState>,
+    liveness_rounds: LivenessRounds,
     warned: Warned,
     actions: Vec<Action>,
 }
@@ -175,6 +179,7 @@ impl Core {
             retries: Retries::default(),
             jobs: JobRecords::default(),
             servers,
+            liveness_rounds: LivenessRounds { last: now, rescan: None },
             warned: Warned::default(),
             actions: Vec::new(),
         };
@@ -202,12 +207,14 @@ impl Core {
             Input::Ended { worker, exit_report } => self.ended(worker, &exit_report, now),
             Input::Stop { by } => self.stop(by, now),
             Input::Rescan => {
+                self.liveness_rounds.rescan = Some(now);
                 self.schedule_failure_readings(now);
                 self.rescan();
             }
             Input::Changed => self.changed(),
             Input::Counted(counted) => self.counted(&counted, now),
             Input::ScoreboardRead(seen) => self.scoreboard_read(&seen, now),
+            Input::LivenessRead(round, seen) => self.liveness_read(&round, seen, now),
             Input::FailuresRead(reading) => self.failures_read(reading, now),
             Input::ClearAttempts(of) => self.clear_attempts(&of),
             Input::Retry { function, asked } => self.retry(function, asked, now),
@@ -255,7 +262,7 @@ impl Core {
         let all = retires.chain(self.waits(now)).chain([self.spawns.after]).chain(self.canary_due(now));
         let all = all.chain(self.scans.next).chain(self.catalog.retry_due()).filter(|at| *at > now);
         // Deadlines, scoreboard reads and starts that are due stay in the list until they are handled.
-        let reads = self.scoreboard_due().into_iter().chain(self.failures_due());
+        let reads = self.scoreboard_due().into_iter().chain(self.failures_due()).chain(self.liveness_due_at());
         all.chain(self.deadlines_due()).chain(reads).chain(self.more_starts(now)).min()
     }
 

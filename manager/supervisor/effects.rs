@@ -194,6 +194,7 @@ impl Effects {
             Action::Connect(id) => self.command(id, &crate::worker::messages::Command::Connect),
             Action::Activate(id) => self.command(id, &crate::worker::messages::Command::Activate),
             Action::Drain(id) => self.command(id, &crate::worker::messages::Command::Drain),
+            Action::Ping(id) => self.command(id, &crate::worker::messages::Command::Ping),
             Action::Promote(id) => self.command(id, &crate::worker::messages::Command::Promote),
             Action::Addresses(id, server, addresses) => {
                 self.command(id, &crate::worker::messages::Command::Addresses { server, addresses });

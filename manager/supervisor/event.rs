@@ -7,6 +7,7 @@ mod jobs;
 mod level;
 mod line;
 mod requests;
+mod unresponsive;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub(crate) use examined::ExaminedWorker;
 pub(crate) use jobs::{AwaitedJob, FailingFunction, OverdueJob, QuarantineEvent, RecoveredFunction};
 pub(crate) use line::{counted, serving, several};
 pub(crate) use requests::ServedVersion;
+pub(crate) use unresponsive::UnresponsiveWorker;
 
 /// What happened.
 ///
@@ -143,6 +145,8 @@ pub(crate) enum Event {
     },
     /// A job is past its timeout.
     JobOverdue(OverdueJob),
+    /// A worker has no job and does not respond.
+    WorkerUnresponsive(UnresponsiveWorker),
     /// A job that has killed as many workers as it may is kept.
     JobQuarantined(QuarantineEvent),
     /// Jobs of a function fail: failures began, their reason changed, or there are far more of them.

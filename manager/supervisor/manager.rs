@@ -245,6 +245,13 @@ impl Manager {
         for seen in self.effects.read_scoreboards(self.core.scoreboards_due(now)) {
             self.input(Input::ScoreboardRead(seen));
         }
+        if let Some(round) = self.core.liveness_due(now) {
+            // One that has exited is not unresponsive.
+            self.effects.reap_those(&round.last_looks());
+            self.drain_inputs();
+            let seen = self.effects.read_liveness(&round);
+            self.input(Input::LivenessRead(round, seen));
+        }
         for reading in self.effects.read_failures(self.core.failures_to_read(now)) {
             self.input(Input::FailuresRead(reading));
         }

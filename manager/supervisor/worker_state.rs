@@ -34,6 +34,8 @@ pub(crate) enum ExitReason {
     CannotServe,
     /// Its job is past its timeout.
     JobTimeout,
+    /// It has no job and does not respond.
+    Unresponsive,
 }
 
 /// Where a worker is in its life.
@@ -98,6 +100,8 @@ pub(crate) enum Trigger {
     Relieved(ExitReason, Option<Duration>),
     /// The overdue job is past its grace period, too.
     Expired,
+    /// It has no job and does not respond.
+    Unresponsive,
     /// Time has passed.
     Tick,
 }
@@ -166,6 +170,11 @@ impl WorkerState {
             }
             (state, H::Overdue(_) | H::Relieved(..) | H::Expired) => (state, Effect::Nothing),
 
+            (state, H::Unresponsive) if state.polls() => {
+                (Self::Killed { reason: ExitReason::Unresponsive }, Effect::Kill(ExitReason::Unresponsive))
+            }
+            (state, H::Unresponsive) => (state, Effect::Nothing),
+
             // Whether its job has ended meanwhile is checked first.
             (Self::Draining { reason: ExitReason::JobTimeout, .. }, H::Tick) => (self, Effect::Nothing),
             (Self::Draining { deadline, .. }, H::Tick) if deadline.is_some_and(|at| now >= at) => {
@@ -193,6 +202,14 @@ impl WorkerState {
     /// Whether it may have a job in hand.
     pub(crate) fn is_at_work(self) -> bool {
         matches!(self, Self::Serving { .. } | Self::Draining { .. })
+    }
+
+    /// Whether it polls while it has no job. One whose job is past its timeout has a deadline of its own.
+    pub(crate) fn polls(self) -> bool {
+        !matches!(
+            self,
+            Self::Starting { .. } | Self::Killed { .. } | Self::Draining { reason: ExitReason::JobTimeout, .. }
+        )
     }
 
     /// Whether it takes jobs.
@@ -252,7 +269,7 @@ mod tests {
         let nothing = |state: WorkerState| (state, Effect::Nothing);
         let killed = |reason| (Killed { reason }, Effect::Kill(reason));
         let states = [starting, late, loaded, Ready, Activating, serving, draining, overdue, timed_out, being_killed];
-        let rows: [(H, [(WorkerState, Effect); 10]); 12] = [
+        let rows: [(H, [(WorkerState, Effect); 10]); 13] = [
             (
                 H::Advances(LATER),
                 [
@@ -430,6 +447,21 @@ mod tests {
                     nothing(draining),
                     nothing(overdue),
                     killed(ExitReason::JobTimeout),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::Unresponsive,
+                [
+                    nothing(starting),
+                    nothing(late),
+                    killed(ExitReason::Unresponsive),
+                    killed(ExitReason::Unresponsive),
+                    killed(ExitReason::Unresponsive),
+                    killed(ExitReason::Unresponsive),
+                    killed(ExitReason::Unresponsive),
+                    killed(ExitReason::Unresponsive),
+                    nothing(timed_out),
                     nothing(being_killed),
                 ],
             ),

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use serde::Serialize;
 
 /// When a process started, in clock ticks since boot; `None` if there is no such process.
 pub(crate) fn started(pid: i32) -> Option<u64> {
@@ -16,6 +17,38 @@ pub(crate) fn started(pid: i32) -> Option<u64> {
 /// Field 22 of /proc/PID/stat, see proc(5). A name before it may contain brackets.
 fn start_in(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+/// What a process that does not respond is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RunState {
+    /// A debugger or another tracer is attached.
+    Traced,
+    /// Stopped by a signal.
+    Stopped,
+    /// In a system call that no signal interrupts.
+    Uninterruptible,
+    /// It runs, or waits for something; or its state cannot be read.
+    Other,
+}
+
+impl RunState {
+    /// The state of a child that was not reaped yet.
+    pub(crate) fn of(child: Pid) -> Self {
+        Self::in_status(&std::fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default())
+    }
+
+    /// By the text of `/proc/PID/status`.
+    fn in_status(status: &str) -> Self {
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        match field("State:").and_then(|state| state.chars().next()) {
+            _ if field("TracerPid:").is_some_and(|tracer| tracer != "0") => Self::Traced,
+            Some('T') => Self::Stopped,
+            Some('D') => Self::Uninterruptible,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// A process that runs, or has just ended.
@@ -101,6 +134,21 @@ mod tests {
         let fields: Vec<String> = (3..=52).map(|n| n.to_string()).collect();
         assert_eq!(start_in(&format!("12 (a) b) {}", fields.join(" "))), Some(22));
         assert_eq!(start_in("12 (a) S 1 2"), None);
+    }
+
+    #[test]
+    fn the_state_of_a_process_is_read() {
+        for (status, expected) in [
+            ("Name:\tx\nState:\tT (stopped)\nTracerPid:\t0\n", RunState::Stopped),
+            ("State:\tt (tracing stop)\nTracerPid:\t12\n", RunState::Traced),
+            ("State:\tS (sleeping)\nTracerPid:\t12\n", RunState::Traced),
+            ("State:\tD (disk sleep)\nTracerPid:\t0\n", RunState::Uninterruptible),
+            ("State:\tR (running)\nTracerPid:\t0\n", RunState::Other),
+            ("", RunState::Other),
+        ] {
+            assert_eq!(RunState::in_status(status), expected, "{status}");
+        }
+        assert_eq!(RunState::of(Pid::this()), RunState::Other);
     }
 
     #[test]

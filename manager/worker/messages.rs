@@ -112,6 +112,8 @@ pub(crate) enum Command {
     Drain,
     /// The version that it runs as a canary is promoted.
     Promote,
+    /// Nothing. Reading it wakes the worker, which stamps its scoreboard.
+    Ping,
     /// Other log records are wanted from now on.
     Verbosity(u8),
     /// A job server's name now resolves to other addresses.

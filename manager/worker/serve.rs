@@ -107,6 +107,7 @@ impl Worker {
     /// Serves until the worker has drained and every server has its results. Returns the functions to drop, and the
     /// time limit for that.
     pub(super) fn run(mut self) -> (Vec<LoadedFunction>, Duration) {
+        self.runner.scoreboard.polled(clock::now());
         loop {
             for server in 0..self.sessions.len() {
                 self.take_packets(server);
@@ -138,6 +139,8 @@ impl Worker {
                 }
                 Command::Activate => self.activate(),
                 Command::Drain => self.begin_drain(clock::now()),
+                // The worker is awake, and has shown it.
+                Command::Ping => {}
                 Command::Promote => self.prefetch.set_most(self.limits.prefetch),
                 Command::Verbosity(verbosity) => {
                     self.manager_link.set_verbosity(verbosity);

@@ -31,6 +31,7 @@ impl Worker {
         }
         self.poll_all(in_hand);
         let now = clock::now();
+        self.runner.scoreboard.polled(now);
         self.tick(now);
         self.connect(now);
     }

@@ -65,4 +65,5 @@ mod state_directories;
 mod stopped_manager;
 mod streams;
 mod timeouts;
+mod unresponsive;
 mod worker_program;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::liveness::{LivenessRound, WorkerLiveness};
 use super::lost_jobs::JobReply;
 use super::rollouts::CanaryCounts;
 use crate::config::{Config, JobServerAddress};
@@ -111,6 +112,8 @@ pub(crate) enum Input {
     Counted(CanaryCounts),
     /// A worker's scoreboard was read.
     ScoreboardRead(ScoreboardReading),
+    /// What [`Core::liveness_due`](super::Core::liveness_due) names was read.
+    LivenessRead(LivenessRound, Vec<WorkerLiveness>),
     /// The counters of a function of [`Core::failures_to_read`](super::Core::failures_to_read) were read.
     FailuresRead(FailureReading),
     /// A job is to get all its attempts again.
@@ -242,6 +245,8 @@ pub(crate) enum Action {
     Drain(WorkerId),
     /// Make a canary an ordinary worker.
     Promote(WorkerId),
+    /// Send a worker the command that wakes it, so that it shows that it responds.
+    Ping(WorkerId),
     /// Send a worker the addresses of a job server.
     Addresses(WorkerId, usize, Vec<SocketAddr>),
     /// Send SIGTERM to a worker whose job is past its timeout, and to its process group. Where the job is, is saved

@@ -14,6 +14,7 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::backoff::IdleDeath;
 use crate::supervisor::event::{Event, seconds};
+use crate::supervisor::liveness::Liveness;
 use crate::supervisor::reconcile::{JobAllowance, WorkerId};
 use crate::supervisor::worker_state::{Effect, ExitReason, Trigger, WorkerState};
 use crate::system::clock;
@@ -57,6 +58,7 @@ impl Core {
                     over_memory_limit: false,
                 },
                 job_watch: JobWatch::default(),
+                liveness: Liveness::default(),
                 drain_report: None,
                 servers: servers.clone(),
                 canary,

@@ -8,6 +8,7 @@ mod failures;
 mod independence;
 mod isolation;
 mod jobs;
+mod liveness;
 mod memory;
 mod reload;
 mod rollouts;
@@ -22,11 +23,13 @@ use crate::config::{ConfigFile, Overrides, load};
 use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::{Candidate, ScanResult};
+use crate::scoreboard::WorkerActivity;
 use crate::supervisor::canary::JobCounts;
 use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_failures::{FailedJob, FailureKind, FailureReading};
 use crate::supervisor::reconcile::WorkerId;
+use crate::system::process::RunState;
 use crate::system::reap::ExitStatus;
 use crate::worker::messages::WorkerMessage;
 
@@ -52,6 +55,8 @@ struct Stage {
     examined: Vec<(u64, String)>,
     /// How often a stop reported what it waits for.
     awaited: usize,
+    /// When workers last polled, and what their processes are doing, for those that have stopped responding.
+    silent: BTreeMap<u64, (Duration, RunState)>,
 }
 
 fn identity(ino: u64) -> FileIdentity {
@@ -118,6 +123,7 @@ impl Stage {
             awaited: 0,
             examined: Vec::new(),
             unique: "u",
+            silent: BTreeMap::new(),
         };
         stage.take(first);
         stage
@@ -143,6 +149,7 @@ impl Stage {
                 Action::Activate(id) => self.log.push(format!("go {}", id.0)),
                 Action::Drain(id) => self.log.push(format!("leave {}", id.0)),
                 Action::Promote(id) => self.promoted.push(id.0),
+                Action::Ping(id) => self.log.push(format!("ping {}", id.0)),
                 Action::Kill(id) => self.log.push(format!("kill {}", id.0)),
                 Action::Fail(code, text) => self.log.push(format!("fail {code}: {text}")),
                 Action::SetLastGood { function, version } if self.core.startup.announced => {
@@ -179,6 +186,7 @@ impl Stage {
         self.core.workers.check();
         let overlooked = self.core.overlooked_groups(self.now);
         assert!(overlooked.is_empty(), "overlooked after {shown}: {overlooked:?}");
+        self.reads_liveness();
         // The loop reads counters as soon as they are due.
         for function in self.core.failures_to_read(self.now) {
             let (completed, failed, last) = self.failed.get(function.as_str()).cloned().unwrap_or_default();
@@ -187,6 +195,19 @@ impl Stage {
             self.take(actions);
         }
         self
+    }
+
+    /// The loop reads stamps as soon as they are due.
+    fn reads_liveness(&mut self) {
+        let Some(round) = self.core.liveness_due(self.now) else { return };
+        let seen = |&(worker, with_process): &(WorkerId, bool)| {
+            let (polled, process) = self.silent.get(&worker.0).copied().unwrap_or((self.now, RunState::Other));
+            let process = if with_process { process } else { RunState::Other };
+            WorkerLiveness { worker, stamp: Some(polled), activity: Some(WorkerActivity::Idle), process }
+        };
+        let seen = round.workers.iter().map(seen).collect();
+        let actions = self.core.handle(Input::LivenessRead(round, seen), self.now);
+        self.take(actions);
     }
 
     fn later(&mut self, time: Duration) -> &mut Self {

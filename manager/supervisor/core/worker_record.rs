@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::job_disposition::JobKey;
+use crate::supervisor::liveness::Liveness;
 use crate::supervisor::reconcile::JobAllowance;
 use crate::supervisor::worker_state::WorkerState;
 
@@ -38,6 +39,8 @@ pub(super) struct WorkerRecord {
     pub has_served: bool,
     pub retirement: Retirement,
     pub job_watch: JobWatch,
+    /// Whether it responds.
+    pub liveness: Liveness,
     /// It has reported that it takes no more jobs.
     pub drain_report: Option<DrainReport>,
     /// The job servers it was started with, in its order: indices into [`Core::servers`](super::Core).

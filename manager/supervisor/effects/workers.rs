@@ -21,7 +21,9 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use crate::scoreboard::{self, ScoreboardView, WorkerActivity};
 use crate::supervisor::catalog::CheckedVersion;
-use crate::supervisor::core::{ExitReport, Input, JobReply, ScoreboardReading, WorkerStart};
+use crate::supervisor::core::{
+    ExitReport, Input, JobReply, LivenessRound, ScoreboardReading, WorkerLiveness, WorkerStart,
+};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
 use crate::supervisor::out_of_memory::OutOfMemory;
 use crate::supervisor::recent_output::OutputStream;
@@ -31,6 +33,7 @@ use crate::system::clock;
 use crate::system::crash_request;
 use crate::system::errors::reason;
 use crate::system::limits::{self, explained};
+use crate::system::process::RunState;
 use crate::system::reap::{self, ExitStatus, Reaped};
 use crate::system::spawn::file_holding;
 use crate::worker::ROLE;
@@ -166,7 +169,8 @@ impl Effects {
             match command {
                 Command::Drain => self.terminate_worker(id),
                 Command::Connect | Command::Activate => self.kill_worker(id),
-                Command::Promote | Command::Verbosity(_) | Command::Addresses { .. } => {}
+                // A worker that cannot be asked will not answer.
+                Command::Ping | Command::Promote | Command::Verbosity(_) | Command::Addresses { .. } => {}
             }
         }
     }
@@ -355,6 +359,23 @@ impl Effects {
     pub(crate) fn read_scoreboards(&self, workers: Vec<WorkerId>) -> Vec<ScoreboardReading> {
         let now = clock::now();
         workers.into_iter().filter_map(|worker| self.read_scoreboard(worker, now)).collect()
+    }
+
+    /// Whether workers respond.
+    pub(crate) fn read_liveness(&self, round: &LivenessRound) -> Vec<WorkerLiveness> {
+        round.workers.iter().filter_map(|(worker, with_process)| self.liveness(*worker, *with_process)).collect()
+    }
+
+    fn liveness(&self, id: WorkerId, with_process: bool) -> Option<WorkerLiveness> {
+        let child = self.children.get(self.workers.get(&id)?)?;
+        let ChildKind::Worker(worker) = &child.kind else { return None };
+        let scoreboard = worker.scoreboard.read();
+        Some(WorkerLiveness {
+            worker: id,
+            stamp: worker.scoreboard.polled(),
+            activity: (!scoreboard.overwritten).then_some(scoreboard.activity),
+            process: if with_process { RunState::of(child.pid) } else { RunState::Other },
+        })
     }
 
     fn read_scoreboard(&self, id: WorkerId, now: Duration) -> Option<ScoreboardReading> {

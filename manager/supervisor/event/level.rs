@@ -26,7 +26,7 @@ impl Event {
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,
-            Self::WorkerKilled { .. } | Self::JobOverdue(_) => Level::Warn,
+            Self::WorkerKilled { .. } | Self::JobOverdue(_) | Self::WorkerUnresponsive(_) => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionRemoved { is_expected: false, .. } => Level::Warn,
             Self::FunctionFound { .. } | Self::FunctionRemoved { .. } | Self::ServerUp { .. } => Level::Info,
@@ -52,6 +52,7 @@ impl Event {
             }
             Self::ExitedEarly { pid, .. } | Self::WaitingForWorker { pid, .. } => Some(*pid),
             Self::JobOverdue(overdue) => Some(overdue.pid),
+            Self::WorkerUnresponsive(worker) => Some(worker.pid),
             Self::WorkerDied(death) => Some(death.pid),
             Self::WorkerExamined(examined) => Some(examined.pid),
             _ => None,

@@ -162,6 +162,7 @@ impl Event {
                 several(functions)
             ),
             Self::JobOverdue(overdue) => overdue.line(),
+            Self::WorkerUnresponsive(worker) => worker.line(),
             Self::ExitedEarly { pid, functions, function, served } => {
                 let who = function.as_ref().map_or_else(|| several(functions), FunctionName::to_string);
                 let when = if *served { "without finishing a job" } else { "before it served" };
@@ -269,5 +270,6 @@ fn reason_text(reason: ExitReason) -> &'static str {
         ExitReason::DrainTimeout => "it did not exit in time",
         ExitReason::CannotServe => "it cannot serve its function",
         ExitReason::JobTimeout => "its job did not end within timeout_grace after its timeout",
+        ExitReason::Unresponsive => "it had no job and did not respond",
     }
 }

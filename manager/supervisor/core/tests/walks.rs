@@ -180,6 +180,7 @@ impl Walk {
                 matches!(before, Some(WorkerState::Draining { reason: ExitReason::JobTimeout, .. }))
             }
             ExitReason::Stop | ExitReason::Replaced | ExitReason::Surplus => before.as_ref().is_none_or(starts),
+            ExitReason::Unresponsive => self.stage.silent.contains_key(&id.0) && before.is_some_and(|at| at.polls()),
             ExitReason::ByItself | ExitReason::CannotServe => false,
         };
         assert!(right, "{id:?} was killed for {reason:?} and was {before:?}");
@@ -259,7 +260,7 @@ impl Walk {
         let function = self.random.usize(..3);
         let name = FUNCTIONS[function % 2];
         let reason = "no".to_owned();
-        match self.random.u8(..24) {
+        match self.random.u8(..25) {
             0..=5 => self.serves(worker),
             6 => self.input(Input::Spawned { worker, pid: 100 }),
             7 => self.send(worker, WorkerMessage::Loading { function }),
@@ -299,6 +300,7 @@ impl Walk {
                 self.end(worker, KILLED, cause, done);
             }
             22 => self.end(worker, ExitStatus::Exit(1), ExitCause::Unknown, 0),
+            23 => drop(self.stage.silent.insert(worker.0, (self.stage.now, RunState::Stopped))),
             _ => self.end(worker, KILLED, ExitCause::OutsideJob, 0),
         }
     }

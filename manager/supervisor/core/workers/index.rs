@@ -35,9 +35,11 @@ pub(in crate::supervisor::core) enum Moment {
     Unwatched,
     /// Its scoreboard is read.
     Reading,
+    /// It owes a sign that it responds, which is looked for.
+    Look,
 }
 
-const MOMENTS: [Moment; 9] = [
+const MOMENTS: [Moment; 10] = [
     Moment::Deadline,
     Moment::Slow,
     Moment::Loaded,
@@ -47,6 +49,7 @@ const MOMENTS: [Moment; 9] = [
     Moment::Retires,
     Moment::Unwatched,
     Moment::Reading,
+    Moment::Look,
 ];
 
 impl Moment {
@@ -65,6 +68,7 @@ impl Moment {
                 is_new.then_some(Duration::ZERO)
             }
             (Self::Reading, _) => worker.scoreboard_due(),
+            (Self::Look, state) if state.polls() => worker.liveness.next(),
             _ => None,
         }
     }

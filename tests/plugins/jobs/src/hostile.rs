@@ -14,6 +14,7 @@ use gm_plugin_api::{Failure, Job, Reporter};
 const PAUSE: Duration = Duration::from_millis(1);
 const SIGTERM: i32 = 15;
 const SIGINT: i32 = 2;
+const SIGUSR2: i32 = 12;
 const SIG_IGN: usize = 1;
 const SIG_BLOCK: i32 = 0;
 const SIGKILL: i32 = 9;
@@ -59,6 +60,8 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
     let mut output = Vec::new();
     match verb {
         "deaf" => deaf(),
+        // SAFETY: the handler only waits.
+        "stuckonusr2" => drop(unsafe { signal(SIGUSR2, never_returns as *const () as usize) }),
         // SAFETY: a plain system call; the set is as large as glibc's.
         "blockall" => drop(unsafe { sigprocmask(SIG_BLOCK, [u64::MAX; 16].as_ptr(), std::ptr::null_mut()) }),
         "secede" => {
@@ -164,6 +167,12 @@ fn has_unsent(fd: RawFd) -> bool {
     let mut bytes = 0_i32;
     // SAFETY: the call writes one int.
     unsafe { ioctl(fd, TIOCOUTQ, &raw mut bytes) == 0 && bytes > 0 }
+}
+
+extern "C" fn never_returns(_: i32) {
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 fn deaf() {
