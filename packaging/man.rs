@@ -143,11 +143,14 @@ const VERBS: [Verb; 12] = [
     Verb {
         name: "new",
         exit: &[
-            ("0", "The crate is made."),
+            ("0", "The crate or directory is made."),
             ("1", "It cannot be: its directory is there, or cannot be written."),
             ("2", "The name cannot be that of a function, or the usage is wrong."),
         ],
-        examples: &[("gm-native new greet", "A crate in ./greet for the function greet.")],
+        examples: &[
+            ("gm-native new greet", "A crate in ./greet for the function greet."),
+            ("gm-native new --lang cpp --object score", "A directory in ./score with a class in C++ and a Makefile."),
+        ],
         see_also: &["gm-native-dev(1)", "gm-native-check(1)"],
     },
     Verb {
@@ -236,6 +239,7 @@ const VERBS: [Verb; 12] = [
                 "Builds the crate in ./greet, serves it, and builds it again when its source changes.",
             ),
             ("gm-native submit greet world", "In another terminal: a job for it."),
+            ("gm-native dev --build ./build.sh score", "Builds ./score, which has no Makefile, with another command."),
         ],
         see_also: &["gm-native-new(1)", "gm-native-submit(1)"],
     },

@@ -66,9 +66,9 @@ pub enum Command {
     /// if all can be used, otherwise 1.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Check(CheckArgs),
-    /// Create a crate for a new function
+    /// Create a crate for a new function, or a directory with a Makefile in C or C++
     ///
-    /// The crate builds, has tests, and can be served without changes: see its README.md.
+    /// It builds, has tests, and can be served without changes: see its README.md.
     #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control"]))]
     New(NewArgs),
     /// List the stored versions of a running manager's functions
@@ -98,7 +98,7 @@ pub enum Command {
     /// Build crates as you edit them and serve them, with a job server in memory
     ///
     /// Starts a job server in memory, and a manager that serves the libraries in -w. Crates are built with cargo's dev
-    /// profile, and built again when their source changes; if a build fails, the previous code stays in service. New
+    /// profile, other directories with make, and each is built again when its source changes; if a build fails, the previous code stays in service. New
     /// code goes into service at once, without a canary. If nothing can be served, dev says why and tries again at the
     /// next save. With -c, dev reads the file again when it changes and on SIGHUP; it ignores the file's log, pid file,
     /// user, state directory, control socket and job servers. The log goes to standard output, at -vvv. Ctrl-C lets
@@ -169,8 +169,8 @@ fn worker_dir_of_dev() -> Arg {
     let place = ManagerLocation::augment_args(clap::Command::new("place"));
     let arg = place.get_arguments().find(|arg| arg.get_id() == "worker_dir").cloned();
     arg.unwrap_or_else(|| Arg::new("worker_dir")).help(
-        "Directories with the libraries, also for installing crates [default: those of -c, otherwise ./workers; with a \
-         CRATE, those of -c that exist and a temporary one]",
+        "Directories with the libraries, also for installing what is built [default: those of -c, otherwise ./workers; with \
+         a DIR, those of -c that exist and a temporary one]",
     )
 }
 

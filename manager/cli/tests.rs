@@ -110,14 +110,14 @@ fn submit_takes_job_servers_on_both_sides() {
 }
 
 #[test]
-fn dev_takes_crates_and_some_of_the_managers_options() {
+fn dev_takes_projects_and_some_of_the_managers_options() {
     let cli = parse("dev -v --release a b -w w -vv --port 0").expect("dev");
-    let crates = vec!["a".into(), "b".into()];
-    let args = DevArgs { crates, release: true, port: Some(0), verbose: 3, host: vec![] };
+    let projects = vec!["a".into(), "b".into()];
+    let args = DevArgs { projects, build: None, release: true, port: Some(0), verbose: 3, host: vec![] };
     assert_eq!(cli.command, Some(Command::Dev(args)));
     assert_eq!(cli.overrides().len(), 2);
     assert_eq!(overrides("-v -h a dev -h b"), ["host -h a,b", "verbose -v 1"]);
-    for line in ["dev -h a --port 1", "dev --port x", "dev -d", "-D 3 dev"] {
+    for line in ["dev -h a --port 1", "dev --port x", "dev -d", "-D 3 dev", "dev --build make"] {
         assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
     }
 }
@@ -133,7 +133,7 @@ fn commands_for_authors() {
     let args = CheckArgs { files: vec!["a.so".into(), "b.so".into()], json: true, ..CheckArgs::default() };
     assert_eq!(cli.command, Some(Command::Check(args)));
     let cli = parse("new word_count --object").expect("new");
-    let args = NewArgs { name: "word_count".into(), object: true, json: false };
+    let args = NewArgs { name: "word_count".into(), lang: verbs::Language::Rust, object: true, json: false };
     assert_eq!(cli.command, Some(Command::New(args)));
 }
 

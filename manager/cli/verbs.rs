@@ -97,9 +97,14 @@ pub struct EventsArgs {
 /// Options of `dev`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct DevArgs {
-    /// Directories of crates to build and serve [default: none, only the libraries in -w]
-    #[arg(value_name = "CRATE")]
-    pub crates: Vec<PathBuf>,
+    /// Directories to build and serve: crates, or directories with a Makefile whose first target makes NAME.so
+    /// [default: none, only the libraries in -w]
+    #[arg(value_name = "DIR")]
+    pub projects: Vec<PathBuf>,
+
+    /// Build with this shell command, in each DIR, instead of cargo or make; it has to make NAME.so in DIR
+    #[arg(long, value_name = "COMMAND", requires = "projects")]
+    pub build: Option<OsString>,
 
     /// Build with cargo's release profile
     #[arg(long)]
@@ -210,13 +215,29 @@ pub struct NewArgs {
     /// Name of the function and of the directory
     pub name: String,
 
+    /// Language of the function: rust (a crate), c or cpp (a directory with a Makefile)
+    #[arg(long, value_enum, value_name = "LANGUAGE", default_value_t, hide_possible_values = true)]
+    pub lang: Language,
+
     /// Keep state from job to job
     #[arg(long)]
     pub object: bool,
 
-    /// Read and return JSON
+    /// Read and return JSON (in Rust)
     #[arg(long)]
     pub json: bool,
+}
+
+/// The language of a new function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// Rust: makes a crate
+    #[default]
+    Rust,
+    /// C: makes a directory with a Makefile
+    C,
+    /// C++17: makes a directory with a Makefile
+    Cpp,
 }
 
 /// Options of `crashes`.

@@ -1,9 +1,9 @@
-//! `gm-native dev`: a manager, a job server and builds of the crates you edit, in one command.
+//! `gm-native dev`: a manager, a job server and builds of the projects you edit, in one command.
 //!
 //! ```text
-//! gm-native dev            job server, cargo, watcher of sources: this process
+//! gm-native dev            job server, watcher of sources: this process
 //!  |- gm-native            an ordinary manager, with the keys of `options` set
-//!  `- cargo build          at most one at a time
+//!  `- cargo build, make    at most one at a time
 //! ```
 //!
 //! The manager is a separate process, so that it works exactly as in production: it alone starts and reaps workers, on
@@ -14,6 +14,7 @@ mod changes;
 mod depinfo;
 mod manager;
 mod options;
+mod project;
 mod session;
 mod signals;
 mod sources;
@@ -33,9 +34,10 @@ use crate::cli::{Cli, DevArgs};
 use crate::config::{Config, DEFAULT_PORT, ValueOrigin};
 use crate::jobserver::{Server, ServerOptions};
 use crate::logging::{LogDestination, Logger};
-use build::{Crate, InstallDirectory};
+use build::InstallDirectory;
 use options::Setting;
-use session::{ConfigChanges, DevSession, ManagerState, ServedCrate};
+use project::Project;
+use session::{ConfigChanges, DevSession, ManagerState, ServedProject};
 use sources::SourceWatcher;
 
 use crate::system::errors::{dangling, reason};
@@ -98,28 +100,29 @@ struct DevSetup {
 }
 
 fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
-    let crates = args.crates.iter().map(|dir| Crate::find(dir)).collect::<Result<Vec<Crate>, String>>();
-    let crates = crates.map_err(|text| DevError::Ends(USAGE, text))?;
+    let find = |dir: &PathBuf| Project::find(dir, args.build.as_deref());
+    let projects = args.projects.iter().map(find).collect::<Result<Vec<Project>, String>>();
+    let projects = projects.map_err(|text| DevError::Ends(USAGE, text))?;
     let failed = |text| DevError::Ends(FAILED, text);
     let home = home()
         .map_err(|error| failed(format!("no temporary directory can be made: {}; set TMPDIR", reason(&error))))?;
     let file = cli.place.config.clone();
     let wrong = DevError::Configuration;
     // Before the job server exists, with a port that is not used.
-    let settings = settings(cli, home.path(), None, !crates.is_empty()).map_err(wrong)?;
+    let settings = settings(cli, home.path(), None, !projects.is_empty()).map_err(wrong)?;
     let found = read(cli, &settings).map_err(wrong)?;
     // The later directory wins.
     let worker_dir = found.config.worker_dirs.last().cloned().unwrap_or_default();
-    if !crates.is_empty() {
+    if !projects.is_empty() {
         std::fs::create_dir_all(&worker_dir).map_err(|error| failed(unmade(&found.config, &worker_dir, &error)))?;
     }
-    super::preconditions::check(&found).map_err(|text| wrong(text + crate_here(&found.config, &crates)))?;
+    super::preconditions::check(&found).map_err(|text| wrong(text + project_here(&found.config, &projects)))?;
     let own = args.host.is_empty() && cli.manager.host.is_empty();
     let server = own.then(|| bind(args.port)).transpose().map_err(failed)?;
     let reread: session::SettingsReader = {
         let (cli, home) = (cli.clone(), home.path().to_owned());
-        let (address, has_crates) = (server.as_ref().map(Server::local_addr), !crates.is_empty());
-        Box::new(move || self::settings(&cli, &home, address, has_crates))
+        let (address, has_projects) = (server.as_ref().map(Server::local_addr), !projects.is_empty());
+        Box::new(move || self::settings(&cli, &home, address, has_projects))
     };
     let settings = reread().map_err(wrong)?;
     let Configuration { config, state_dir, control, .. } = read(cli, &settings).map_err(wrong)?;
@@ -134,7 +137,7 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     let session = DevSession {
         logger,
         start: manager,
-        crates: crates.into_iter().map(ServedCrate::from).collect(),
+        projects: projects.into_iter().map(ServedProject::from).collect(),
         place,
         release: args.release,
         settings: reread,
@@ -154,21 +157,21 @@ fn unmade(config: &Config, dir: &Path, error: &std::io::Error) -> String {
     config.written_paths.explain(&format!("worker_dir {} cannot be made: {why}", dir.display()))
 }
 
-/// A hint for the directory of a crate, if the command line names neither it nor another directory.
-fn crate_here(config: &Config, crates: &[Crate]) -> &'static str {
-    let names_nothing = crates.is_empty() && config.origins.of(None, "worker_dir") == ValueOrigin::Default;
-    match names_nothing && Path::new("Cargo.toml").is_file() {
-        true => "\nthis directory is a crate: gm-native dev . builds and serves it",
+/// A hint for the directory of a project, if the command line names neither it nor another directory.
+fn project_here(config: &Config, projects: &[Project]) -> &'static str {
+    let names_nothing = projects.is_empty() && config.origins.of(None, "worker_dir") == ValueOrigin::Default;
+    match names_nothing && project::is_project(Path::new(".")) {
+        true => "\nthis directory can be built: gm-native dev . builds and serves it",
         false => "",
     }
 }
 
 /// The keys to set over those of the configuration file, which is read for its worker directories.
-fn settings(cli: &Cli, home: &Path, server: Option<SocketAddr>, has_crates: bool) -> Result<Vec<Setting>, String> {
+fn settings(cli: &Cli, home: &Path, server: Option<SocketAddr>, has_projects: bool) -> Result<Vec<Setting>, String> {
     let mut settings = options::options(cli, home, server);
-    if has_crates {
+    if has_projects {
         let mut config = read(cli, &settings)?.config;
-        settings.extend(options::with_crates(&mut config, home, Path::is_dir));
+        settings.extend(options::with_projects(&mut config, home, Path::is_dir));
     }
     Ok(settings)
 }

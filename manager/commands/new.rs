@@ -1,4 +1,5 @@
-//! `gm-native new`: makes a crate for a function that builds, has tests and can be served as it is.
+//! `gm-native new`: makes a crate, or a folder in another language, for a function that builds, has tests and can be served
+//! as it is.
 
 use std::fs;
 use std::io;
@@ -7,24 +8,33 @@ use std::process::ExitCode;
 
 use super::output::{fail, finish};
 use crate::cli::NewArgs;
+use crate::cli::verbs::Language;
 
 mod files;
 mod name;
+mod native;
 
 use crate::system::errors::reason;
 use files::{ApiSource, CrateKind, CrateLocation, files};
 
-/// Makes the crate in a new directory of its name. Exit code 2 for an invalid name, 1 if the directory exists or cannot
+/// Makes the function's files in a new directory of its name. Exit code 2 for an invalid name, 1 if the directory exists or cannot
 /// be written.
 pub fn new(args: &NewArgs) -> ExitCode {
     let name = &args.name;
-    if let Err(text) = name::check(name) {
+    if let Err(text) = name::check(name, args.lang) {
         return fail(&text, 2);
     }
-    let kind = CrateKind { object: args.object, json: args.json };
-    let here = std::env::current_dir().unwrap_or_default();
-    match make(Path::new(name), &files(name, kind, &api(), place(&here))) {
-        Ok(()) => finish(&format!("made {name}: cd {name} && cargo test; the rest is in its README.md\n"), 0),
+    let (files, test) = match args.lang {
+        Language::Rust => {
+            let kind = CrateKind { object: args.object, json: args.json };
+            let here = std::env::current_dir().unwrap_or_default();
+            (files(name, kind, &api(), place(&here)), "cargo test")
+        }
+        _ if args.json => return fail("--json is for functions in Rust: leave it out, or use --lang rust", 2),
+        lang => (native::files(name, lang, args.object), "make test"),
+    };
+    match make(Path::new(name), &files) {
+        Ok(()) => finish(&format!("made {name}: cd {name} && {test}; the rest is in its README.md\n"), 0),
         Err(text) => fail(&text, 1),
     }
 }
@@ -47,7 +57,7 @@ fn place(dir: &Path) -> CrateLocation {
     if dir.ancestors().any(is_workspace) { CrateLocation::BelowWorkspace } else { CrateLocation::Alone }
 }
 
-fn make(dir: &Path, files: &[(&str, String)]) -> Result<(), String> {
+fn make(dir: &Path, files: &[(String, String)]) -> Result<(), String> {
     fs::create_dir(dir).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             format!("{} is there already: choose another name, or remove it", dir.display())
@@ -70,7 +80,7 @@ mod tests {
     #[test]
     fn an_existing_directory_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let error = make(dir.path(), &[("x", "y".into())]).unwrap_err();
+        let error = make(dir.path(), &[("x".into(), "y".into())]).unwrap_err();
         assert!(error.ends_with("is there already: choose another name, or remove it"), "{error}");
         assert!(!dir.path().join("x").exists());
     }

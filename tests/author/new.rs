@@ -69,6 +69,68 @@ fn each_kind_builds_is_tested_and_serves_at_once() {
     }
 }
 
+/// The same in other languages: name, options, the language's tools.
+const FOLDERS: [(&str, &[&str]); 4] = [
+    ("words_c", &["--lang", "c"]),
+    ("words_c_object", &["--lang", "c", "--object"]),
+    ("words_cpp", &["--lang", "cpp"]),
+    ("WordsCpp", &["--lang", "cpp", "--object"]),
+];
+
+/// Makes the folder again, runs what its README says, with every warning an error. Returns the library.
+#[track_caller]
+fn make_folder(dir: &Path, name: &str, options: &[&str]) -> PathBuf {
+    let home = dir.join(name);
+    let _ = fs::remove_dir_all(&home);
+    let mut new = gm_native(&["new", name]);
+    let made = run(new.args(options).current_dir(dir), b"", DEADLINE).unwrap();
+    assert_eq!(
+        made.out(),
+        format!("made {name}: cd {name} && make test; the rest is in its README.md\n"),
+        "{}",
+        made.err()
+    );
+    let readme = fs::read_to_string(home.join("README.md")).unwrap();
+    assert!(readme.contains("```sh\nmake test\ngm-native dev .\nmake\n```\n"), "{readme}");
+    for target in ["test", "CPPFLAGS=-Wpedantic -Werror"] {
+        let mut make = Command::new("make");
+        make.args(["--silent", target]).current_dir(&home).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+        command(&mut make);
+    }
+    home.join(format!("{name}.so"))
+}
+
+#[test]
+fn each_language_builds_is_tested_and_serves_at_once() {
+    let dir = build_dir().join("new");
+    let libraries: Vec<PathBuf> = alone(|| {
+        fs::create_dir_all(&dir).unwrap();
+        FOLDERS.iter().map(|(name, options)| make_folder(&dir, name, options)).collect()
+    });
+    let gearmand = Gearmand::start();
+    let mut setup = Setup::new(&[&gearmand.server()]);
+    for ((name, _), library) in FOLDERS.iter().zip(&libraries) {
+        let path = library.to_str().unwrap();
+        assert_eq!(run_gm_native(&["check", path], b"").code(), Some(0), "{name}");
+        assert_eq!(run_gm_native(&["call", path, "a job for you"], b"").out(), "4", "{name}");
+        setup = setup.plugin(name, library);
+    }
+    let _manager = setup.start();
+    for (name, _) in FOLDERS {
+        let finished = gearman(&gearmand, &["-f", name], b"a job for you");
+        assert_eq!(finished.out(), "4", "{name}: {}", finished.err());
+    }
+}
+
+#[test]
+fn json_is_for_rust() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused =
+        run(gm_native(&["new", "--lang", "c", "--json", "words"]).current_dir(dir.path()), b"", DEADLINE).unwrap();
+    assert_eq!(refused.code(), Some(2));
+    assert_eq!(refused.err(), "gm-native: --json is for functions in Rust: leave it out, or use --lang rust\n");
+}
+
 #[test]
 fn a_bad_name_and_a_directory_that_is_there_are_one_sentence() {
     let dir = tempfile::tempdir().unwrap();

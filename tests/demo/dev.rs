@@ -263,6 +263,50 @@ fn mistakes() {
 
 /// To a manager HUP is a reload, and to `dev` too; but not from a terminal that is gone.
 #[test]
+fn a_folder_with_a_makefile_is_built_and_served() {
+    let place = Place::new();
+    place.succeed("gm-native new --lang c words");
+    let source = fs::read_to_string(place.path("words/words.c")).unwrap();
+    let save = |text: &str| fs::write(place.path("words/words.c"), text).unwrap();
+    let mut dev = place.dev("gm-native dev words --port 0");
+    dev.wait_log("words: make");
+    let server = dev.printed_after("submit -h ");
+    let counted = || place.succeed(&format!("gm-native submit -h {server} words 'a job for you'"));
+    assert_eq!(counted(), "4");
+    save("#include \"gm_plugin.h\"\nGM_FUNCTION(words) { return missing_name; }\n");
+    let failed = dev.wait_log("make failed after");
+    assert!(failed.contains("see its messages above; the previous code stays in service"), "{failed}");
+    assert!(dev.log().contains("missing_name"), "the compiler's words: {}", dev.log());
+    assert_eq!(counted(), "4");
+    save(&source.replace("\"%zu\", words", "\"%zu words\", words"));
+    wait_for("the new code", DEADLINE, || (counted() == "4 words").then_some(()));
+    dev.signal(Signal::SIGINT);
+    assert_eq!(dev.wait().code(), Some(0), "{}", dev.log());
+}
+
+#[test]
+fn another_command_builds_a_folder() {
+    let place = Place::new();
+    let include = repository().join("plugin-api/include").display().to_string();
+    fs::create_dir(place.path("odd")).unwrap();
+    fs::write(
+        place.path("odd/odd.c"),
+        "#include \"gm_plugin.h\"\nGM_FUNCTION(odd) { return gm_result_text(job, \"1\"); }\n",
+    )
+    .unwrap();
+    let missing = place.run("gm-native dev odd --port 0");
+    assert_eq!(missing.code(), Some(2));
+    assert!(missing.err().contains("odd has no Cargo.toml and no Makefile"), "{}", missing.err());
+    let build = format!("echo it is built; cc -shared -fPIC -I{include} -o odd.so odd.c");
+    let mut dev = place.dev(&format!("gm-native dev --build '{build}' odd --port 0"));
+    dev.wait_log("it is built");
+    let server = dev.printed_after("submit -h ");
+    assert_eq!(place.succeed(&format!("gm-native submit -h {server} odd")), "1");
+    dev.signal(Signal::SIGTERM);
+    assert_eq!(dev.wait().code(), Some(0), "{}", dev.log());
+}
+
+#[test]
 fn it_ends_with_its_terminal() {
     if !Path::new("/usr/bin/script").exists() {
         eprintln!("skipped: there is no script(1) to make a terminal");

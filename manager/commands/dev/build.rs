@@ -1,14 +1,18 @@
-//! Builds a crate with cargo, and puts its library where the manager looks.
+//! A build that runs, and what it made: the libraries are put where the manager looks.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use crate::system::errors::reason;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde::Deserialize;
+
+use super::project::Project;
+use crate::system::errors::reason;
 
 /// Where to put libraries.
 #[derive(Debug)]
@@ -19,55 +23,11 @@ pub(super) struct InstallDirectory {
     pub own: PathBuf,
 }
 
-/// A crate to serve.
-#[derive(Debug)]
-pub(super) struct Crate {
-    /// As the user wrote it.
-    pub name: String,
-    /// Its folder, canonical.
-    pub dir: PathBuf,
-}
-
-impl Crate {
-    /// The crate in a folder.
-    ///
-    /// # Errors
-    /// There is none; the error is a sentence.
-    pub(super) fn find(dir: &Path) -> Result<Self, String> {
-        let name = dir.display().to_string();
-        let found = dir
-            .canonicalize()
-            .map_err(|error| format!("{name} cannot be built: {}; gm-native new NAME makes a crate", reason(&error)))?;
-        match found.join("Cargo.toml").is_file() {
-            true => Ok(Self { name, dir: found }),
-            false => Err(format!("{name} is not a crate: it has no Cargo.toml; gm-native new NAME makes one")),
-        }
-    }
-
-    /// Starts cargo. Its messages about the code go to standard error.
-    ///
-    /// # Errors
-    /// cargo cannot be started; the error is a sentence.
-    pub(super) fn build(&self, release: bool) -> Result<RunningBuild, String> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let failed = |error: io::Error| {
-            format!("{}: {} cannot be started: {}; is Rust installed?", self.name, cargo.display(), reason(&error))
-        };
-        // A file, since nothing reads the messages while cargo runs.
-        let messages = tempfile::tempfile().map_err(failed)?;
-        let mut command = Command::new(&cargo);
-        command.args(["build", "--message-format=json-render-diagnostics"]).args(release.then_some("--release"));
-        // A make that started us has a job server that is not for us.
-        command.current_dir(&self.dir).env_remove("MAKEFLAGS").env_remove("CARGO_MAKEFLAGS");
-        command.stdin(Stdio::null()).stdout(messages.try_clone().map_err(failed)?);
-        Ok(RunningBuild { cargo: command.spawn().map_err(failed)?, messages, began: Instant::now() })
-    }
-}
-
 /// A build that runs.
 #[derive(Debug)]
 pub(super) struct RunningBuild {
-    cargo: Child,
+    child: Child,
+    /// Of cargo; otherwise empty.
     messages: File,
     began: Instant,
 }
@@ -83,12 +43,17 @@ pub(super) struct FinishedBuild {
 }
 
 impl RunningBuild {
+    /// A build that has just been started, as the leader of a process group.
+    pub(super) fn new(child: Child, messages: File) -> Self {
+        Self { child, messages, began: Instant::now() }
+    }
+
     /// How it ended, if it has.
     ///
     /// # Errors
     /// The system's; none is known.
     pub(super) fn ended(&mut self) -> io::Result<Option<FinishedBuild>> {
-        let Some(status) = self.cargo.try_wait()? else { return Ok(None) };
+        let Some(status) = self.child.try_wait()? else { return Ok(None) };
         let mut bytes = Vec::new();
         self.messages.rewind()?;
         self.messages.read_to_end(&mut bytes)?;
@@ -96,27 +61,22 @@ impl RunningBuild {
         Ok(Some(FinishedBuild { status, took: self.began.elapsed(), messages }))
     }
 
-    /// Kills it, and rustc with it.
+    /// Kills it, and the compilers with it.
     pub(super) fn kill(&mut self) {
         // An error means that it has just ended.
-        let _ = self.cargo.kill();
-        let _ = self.cargo.wait();
+        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+        let _ = self.child.wait();
     }
 }
 
 impl FinishedBuild {
-    /// Puts the crate's libraries where the manager looks, each by a rename. Returns where they were built. Reads and
+    /// Puts a project's libraries where the manager looks, each by a rename. Returns where they were built. Reads and
     /// writes a few megabytes, and blocks for that long.
     ///
     /// # Errors
-    /// cargo built no library, or one cannot be copied; the error is a sentence.
-    pub(super) fn install(&self, crate_dir: &Path, place: &InstallDirectory) -> Result<Vec<PathBuf>, String> {
-        let libraries = libraries(&self.messages, crate_dir);
-        if libraries.is_empty() {
-            return Err("it builds no library to load: put crate-type = [\"cdylib\", \"rlib\"] under [lib] in its \
-                        Cargo.toml"
-                .into());
-        }
+    /// It built no library, or one cannot be copied; the error is a sentence.
+    pub(super) fn install(&self, project: &Project, place: &InstallDirectory) -> Result<Vec<PathBuf>, String> {
+        let libraries = project.libraries(&self.messages)?;
         libraries.iter().try_for_each(|library| install(library, place))?;
         Ok(libraries)
     }
@@ -163,7 +123,7 @@ struct Made {
 }
 
 /// The libraries to load among what cargo reports, only those of the crate itself. Pure.
-fn libraries(messages: &str, crate_dir: &Path) -> Vec<PathBuf> {
+pub(super) fn cargo_libraries(messages: &str, crate_dir: &Path) -> Vec<PathBuf> {
     let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
     let ours = parsed.filter(|message| {
         message.reason == "compiler-artifact"
@@ -191,8 +151,8 @@ mod tests {
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
-        assert_eq!(libraries(messages, Path::new("/c")), [PathBuf::from("/t/libc.so")]);
-        assert_eq!(libraries("", Path::new("/c")), Vec::<PathBuf>::new());
+        assert_eq!(cargo_libraries(messages, Path::new("/c")), [PathBuf::from("/t/libc.so")]);
+        assert_eq!(cargo_libraries("", Path::new("/c")), Vec::<PathBuf>::new());
     }
 
     #[test]
@@ -211,14 +171,5 @@ mod tests {
         let place = InstallDirectory { own: "/nowhere".into(), ..place };
         assert_eq!(install(&from.path().join("libf.so"), &place), Ok(()));
         assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_folder_without_a_manifest_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = Crate::find(dir.path()).unwrap_err();
-        assert!(error.ends_with("is not a crate: it has no Cargo.toml; gm-native new NAME makes one"), "{error}");
-        let error = Crate::find(&dir.path().join("x")).unwrap_err();
-        assert!(error.ends_with("No such file or directory; gm-native new NAME makes a crate"), "{error}");
     }
 }

@@ -16,7 +16,7 @@ const VERBOSE: &str = "3";
 /// A key, the option that sets it, and its value.
 pub(super) type Setting = (&'static str, &'static str, OsString);
 
-/// The keys to set over those of a configuration file; [`with_crates`] has one more. `home` is a directory for this
+/// The keys to set over those of a configuration file; [`with_projects`] has one more. `home` is a directory for this
 /// run.
 pub(super) fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec<Setting> {
     let given = cli.overrides();
@@ -45,10 +45,10 @@ pub(super) fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec
     all
 }
 
-/// Adds a directory of this run's own for crates after the worker directories of the configuration file, unless options
+/// Adds a directory of this run's own for projects after the worker directories of the configuration file, unless options
 /// name the directories. Builds are not put into the file's directories, which production may read; those that are not
 /// `there` are left out, since the file may be for production, and this a laptop.
-pub(super) fn with_crates(config: &mut Config, home: &Path, there: impl Fn(&Path) -> bool) -> Option<Setting> {
+pub(super) fn with_projects(config: &mut Config, home: &Path, there: impl Fn(&Path) -> bool) -> Option<Setting> {
     let origin = config.origins.of(None, "worker_dir");
     match origin {
         ValueOrigin::Option(_) => return None,

@@ -9,13 +9,14 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::build::{Crate, FinishedBuild, InstallDirectory, RunningBuild};
+use super::build::{FinishedBuild, InstallDirectory, RunningBuild};
 use super::changes::{SETTLE, SourceChanges};
 use super::depinfo;
 use super::manager::{self, ManagerOptions};
 use super::options::Setting;
+use super::project::Project;
 use super::signals::{DevSignal, DevSignals};
-use super::sources::{SourceChange, SourceWatcher};
+use super::sources::{SourceChange, SourceWatcher, WatchedFolders};
 use crate::logging::{Level, Logger};
 use crate::system::clock;
 use crate::system::errors::reason;
@@ -27,7 +28,7 @@ pub(super) type SettingsReader = Box<dyn Fn() -> Result<Vec<Setting>, String>>;
 pub(super) struct DevSession {
     pub(super) logger: Logger,
     pub(super) start: ManagerOptions,
-    pub(super) crates: Vec<ServedCrate>,
+    pub(super) projects: Vec<ServedProject>,
     pub(super) place: InstallDirectory,
     pub(super) release: bool,
     /// For a configuration that has changed.
@@ -38,16 +39,16 @@ pub(super) struct DevSession {
     pub(super) stopping: bool,
 }
 
-/// A crate, and how far it got.
-pub(super) struct ServedCrate {
-    source: Crate,
+/// A project, and how far it got.
+pub(super) struct ServedProject {
+    source: Project,
     changes: SourceChanges<[u8; 32]>,
     /// Whether one of its libraries was ever put where the manager looks.
     installed: bool,
 }
 
-impl From<Crate> for ServedCrate {
-    fn from(source: Crate) -> Self {
+impl From<Project> for ServedProject {
+    fn from(source: Project) -> Self {
         Self { source, changes: SourceChanges::never_built(), installed: false }
     }
 }
@@ -93,7 +94,7 @@ impl DevSession {
     pub(super) async fn run(&mut self, mut notices: UnboundedReceiver<String>) -> Result<u8, String> {
         // Before any child starts, so that none of its signals is missed.
         let mut signals = DevSignals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
-        let dirs: Vec<_> = self.crates.iter().map(|one| one.source.dir.clone()).collect();
+        let dirs: Vec<_> = self.projects.iter().map(|one| WatchedFolders::of(&one.source)).collect();
         let mut sources = SourceWatcher::new(dirs, self.start.file.as_deref())
             .map_err(|error| format!("sources cannot be watched: {}", reason(&error)))?;
         self.config.content = self.read_config();
@@ -112,8 +113,8 @@ impl DevSession {
                 DevInput::Signal(DevSignal::Child) => self.build_ended(&mut sources)?,
                 DevInput::Signal(DevSignal::Reload) => self.reload(),
                 DevInput::Changed(SourceChange::Config) => self.config.due = Some(clock::after(SETTLE).into()),
-                DevInput::Changed(SourceChange::Crate(index, files)) => {
-                    self.crates[index].changes.note(files, self.build.is_some());
+                DevInput::Changed(SourceChange::Project(index, files)) => {
+                    self.projects[index].changes.note(files, self.build.is_some());
                 }
                 DevInput::Notice(text) => self.logger.log(Level::Warn, &format!("job server: {text}")),
                 DevInput::Due => {}
@@ -134,8 +135,8 @@ impl DevSession {
         if self.config.due.take_if(|at| *at <= now).is_some() {
             self.config_changed();
         }
-        while let (None, Some(index)) = (&self.build, self.next_crate(now)) {
-            if self.crates[index].changes.take(content) {
+        while let (None, Some(index)) = (&self.build, self.next_project(now)) {
+            if self.projects[index].changes.take(content) {
                 self.begin(index, sources);
             }
         }
@@ -148,19 +149,19 @@ impl DevSession {
         Ok(None)
     }
 
-    fn next_crate(&self, now: Instant) -> Option<usize> {
-        self.crates.iter().position(|one| one.changes.due().is_some_and(|at| at <= now))
+    fn next_project(&self, now: Instant) -> Option<usize> {
+        self.projects.iter().position(|one| one.changes.due().is_some_and(|at| at <= now))
     }
 
     fn begin(&mut self, index: usize, sources: &mut SourceWatcher) {
-        let one = &self.crates[index].source;
+        let one = &self.projects[index].source;
         if let Err(error) = sources.follow(index) {
             let text = format!("{} cannot be watched: {}; start dev again to build changes", one.name, reason(&error));
             self.logger.log(Level::Warn, &text);
         }
         match one.build(self.release) {
             Ok(build) => {
-                self.logger.log(Level::Info, &format!("{}: cargo build", one.name));
+                self.logger.log(Level::Info, &format!("{}: {}", one.name, one.tool()));
                 self.build = Some((index, build));
             }
             Err(text) => self.logger.log(Level::Error, &text),
@@ -169,13 +170,13 @@ impl DevSession {
 
     fn next_due(&self) -> Option<Instant> {
         // One build at a time.
-        let crates = self.crates.iter().filter(|_| self.build.is_none()).filter_map(|one| one.changes.due());
-        crates.chain(self.config.due).min()
+        let projects = self.projects.iter().filter(|_| self.build.is_none()).filter_map(|one| one.changes.due());
+        projects.chain(self.config.due).min()
     }
 
     fn build_ended(&mut self, sources: &mut SourceWatcher) -> Result<(), String> {
         let Some((index, build)) = &mut self.build else { return Ok(()) };
-        let ended = build.ended().map_err(|error| format!("cargo cannot be waited for: {}", reason(&error)))?;
+        let ended = build.ended().map_err(|error| format!("a build cannot be waited for: {}", reason(&error)))?;
         if let Some(built) = ended {
             let index = *index;
             self.build = None;
@@ -185,12 +186,12 @@ impl DevSession {
     }
 
     fn built(&mut self, index: usize, built: &FinishedBuild, sources: &mut SourceWatcher) {
-        let one = &mut self.crates[index];
+        let one = &mut self.projects[index];
         let name = &one.source.name;
         let took = built.took.as_secs_f64();
         let installed = match built.status.success() {
-            true => built.install(&one.source.dir, &self.place),
-            false => Err(format!("cargo build failed after {took:.1} s; see its messages above")),
+            true => built.install(&one.source, &self.place),
+            false => Err(format!("{} failed after {took:.1} s; see its messages above", one.source.tool())),
         };
         match installed {
             Ok(libraries) => {
@@ -199,7 +200,8 @@ impl DevSession {
                 let text = format!("{name}: built in {took:.1} s; {} put into {dir}", names.join(", "));
                 self.logger.log(Level::Info, &text);
                 one.installed = true;
-                let folders = libraries.iter().flat_map(|library| depinfo::packages(library)).collect();
+                let of_crate = libraries.iter().filter(|_| one.source.is_crate());
+                let folders = of_crate.flat_map(|library| depinfo::packages(library)).collect();
                 if let Err(error) = sources.depend(index, folders) {
                     let text = format!("what {name} depends on cannot be watched: {}", reason(&error));
                     self.logger.log(Level::Warn, &text);
@@ -294,12 +296,12 @@ impl DevSession {
         }
         self.manager = ManagerState::Failed;
         // It was stopped from outside; or there is nothing whose change could help.
-        if code == 0 || (self.crates.is_empty() && self.start.file.is_none()) {
+        if code == 0 || (self.projects.is_empty() && self.start.file.is_none()) {
             self.kill_build();
             return Ok(Some(code));
         }
         let files: Vec<String> =
-            self.crates.iter().map(|one| one.source.name.clone()).chain(self.config_name()).collect();
+            self.projects.iter().map(|one| one.source.name.clone()).chain(self.config_name()).collect();
         let text = format!("nothing is served; dev tries again as soon as you save a change in {}", files.join(" or "));
         self.logger.log(Level::Warn, &text);
         Ok(None)

@@ -30,13 +30,14 @@ pub(super) enum CrateLocation {
 }
 
 /// The path of each file in the crate's directory, and its content. `name` was checked.
-pub(super) fn files(name: &str, kind: CrateKind, api: &ApiSource, place: CrateLocation) -> [(&'static str, String); 4] {
-    [
+pub(super) fn files(name: &str, kind: CrateKind, api: &ApiSource, place: CrateLocation) -> Vec<(String, String)> {
+    let files = [
         ("Cargo.toml", manifest(name, kind, api, place)),
         ("src/lib.rs", source(name, kind)),
         ("README.md", readme(name, kind)),
         (".gitignore", "/target\n".into()),
-    ]
+    ];
+    files.map(|(path, content)| (path.to_owned(), content)).into()
 }
 
 fn manifest(name: &str, kind: CrateKind, api: &ApiSource, place: CrateLocation) -> String {
@@ -138,7 +139,8 @@ mod tests {
         let path = file("Cargo.toml", "a", false, false);
         assert!(path.ends_with("gm-plugin-api = { path = \"/src/plugin-api\" }\n"), "{path}");
         let kind = CrateKind { object: false, json: true };
-        let [(_, git), ..] = files("a", kind, &ApiSource::Git("https://x"), CrateLocation::BelowWorkspace);
+        let files = files("a", kind, &ApiSource::Git("https://x"), CrateLocation::BelowWorkspace);
+        let git = &files[0].1;
         assert!(git.contains("gm-plugin-api = { git = \"https://x\", features = [\"json\"] }\nserde ="), "{git}");
         assert!(git.ends_with("[workspace]\n"), "{git}");
     }

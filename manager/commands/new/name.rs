@@ -1,4 +1,6 @@
-//! Checks the name of a new crate, which is also that of a function and of a library's file. Pure.
+//! Checks the name of a new crate or folder, which is also that of a function and of a library's file. Pure.
+
+use crate::cli::verbs::Language;
 
 /// The longest name: with `lib`, `.so` and what cargo appends it must fit a file's name.
 const LONGEST: usize = 200;
@@ -14,6 +16,120 @@ const KEYWORDS: [&str; 52] = [
 /// Crates that the new one uses under these names, or that the compiler provides; and names in its own code.
 const TAKEN: [&str; 12] =
     ["std", "core", "alloc", "test", "proc_macro", "gm_plugin_api", "serde", "tests", "Ok", "Err", "Some", "None"];
+
+/// The same in C and C++. An entry is a symbol of C in every language but Rust.
+const C_KEYWORDS: &[&str] = &[
+    "alignas",
+    "alignof",
+    "and",
+    "asm",
+    "auto",
+    "bitand",
+    "bitor",
+    "bool",
+    "break",
+    "case",
+    "catch",
+    "char",
+    "class",
+    "co_await",
+    "co_return",
+    "co_yield",
+    "compl",
+    "concept",
+    "const",
+    "constexpr",
+    "continue",
+    "decltype",
+    "default",
+    "delete",
+    "do",
+    "double",
+    "else",
+    "enum",
+    "explicit",
+    "export",
+    "extern",
+    "false",
+    "final",
+    "float",
+    "for",
+    "friend",
+    "goto",
+    "if",
+    "import",
+    "inline",
+    "int",
+    "long",
+    "module",
+    "mutable",
+    "namespace",
+    "new",
+    "noexcept",
+    "not",
+    "nullptr",
+    "operator",
+    "or",
+    "override",
+    "private",
+    "protected",
+    "public",
+    "register",
+    "requires",
+    "restrict",
+    "return",
+    "short",
+    "signed",
+    "sizeof",
+    "static",
+    "struct",
+    "switch",
+    "template",
+    "this",
+    "thread_local",
+    "throw",
+    "true",
+    "try",
+    "typedef",
+    "typeid",
+    "typename",
+    "typeof",
+    "union",
+    "unsigned",
+    "using",
+    "virtual",
+    "void",
+    "volatile",
+    "wchar_t",
+    "while",
+    "xor",
+    "defined",
+    "linux",
+    "unix",
+];
+
+/// Names of the templates in C, and of the headers that they include.
+const C_TAKEN: &[&str] = &[
+    "assert",
+    "calloc",
+    "create",
+    "exit",
+    "free",
+    "gm",
+    "gm_job",
+    "gm_plugin",
+    "index",
+    "main",
+    "malloc",
+    "printf",
+    "run",
+    "state",
+    "std",
+    "stderr",
+    "strcmp",
+    "test",
+    "memcpy",
+];
 
 /// Types in the templates, which the object's own type must differ from.
 const TYPES: [&str; 15] = [
@@ -34,19 +150,20 @@ const TYPES: [&str; 15] = [
     "TestObject",
 ];
 
-/// Whether a crate can have this name.
+/// Whether a crate, or a folder in another language, can have this name.
 ///
 /// # Errors
 /// One sentence, with a valid name if there is an obvious one.
-pub(super) fn check(name: &str) -> Result<(), String> {
-    let wrong = |why: String| Err(format!("{name:?} cannot be the name of a function's crate: {why}"));
+pub(super) fn check(name: &str, language: Language) -> Result<(), String> {
+    let what = if language == Language::Rust { "a function's crate" } else { "a function" };
+    let wrong = |why: String| Err(format!("{name:?} cannot be the name of {what}: {why}"));
     if name.is_empty() || name.chars().all(|c| c == '_') {
         return wrong("it has no letter".into());
     }
     if let Some(odd) = name.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '_') {
         let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let plain = plain.trim_matches('_');
-        let hint = if check(plain).is_ok() { format!(", such as {plain}") } else { String::new() };
+        let hint = if check(plain, language).is_ok() { format!(", such as {plain}") } else { String::new() };
         return wrong(format!("it contains {odd:?}; use letters, digits and _{hint}"));
     }
     if name.starts_with(|c: char| c.is_ascii_digit()) {
@@ -55,11 +172,16 @@ pub(super) fn check(name: &str) -> Result<(), String> {
     if name.len() > LONGEST {
         return wrong(format!("it has {} characters, and {LONGEST} are the most", name.len()));
     }
-    if KEYWORDS.contains(&name) {
-        return wrong("it is a word of the Rust language; choose another".into());
+    let (keywords, taken, of) = match language {
+        Language::Rust => (&KEYWORDS[..], &TAKEN[..], "Rust"),
+        Language::C => (C_KEYWORDS, C_TAKEN, "C"),
+        Language::Cpp => (C_KEYWORDS, C_TAKEN, "C++"),
+    };
+    if keywords.contains(&name) {
+        return wrong(format!("it is a word of the {of} language; choose another"));
     }
-    if TAKEN.contains(&name) {
-        return wrong("Rust has something of that name already; choose another".into());
+    if taken.contains(&name) {
+        return wrong(format!("{of} has something of that name already; choose another"));
     }
     Ok(())
 }
@@ -70,7 +192,7 @@ pub(super) fn type_name(name: &str) -> String {
     let camel: String = name.split('_').filter(|part| !part.is_empty()).map(capital).collect();
     // `_9` is a valid name, `9` is not.
     let camel = if camel.starts_with(|c: char| c.is_ascii_digit()) { format!("F{camel}") } else { camel };
-    if TYPES.contains(&camel.as_str()) || check(&camel).is_err() { camel + "Function" } else { camel }
+    if TYPES.contains(&camel.as_str()) || check(&camel, Language::Rust).is_err() { camel + "Function" } else { camel }
 }
 
 #[cfg(test)]
@@ -80,7 +202,7 @@ mod tests {
     #[test]
     fn names() {
         for good in ["a", "fetch_url", "Sum", "_x9", "v2", &"n".repeat(200)] {
-            assert_eq!(check(good), Ok(()), "{good}");
+            assert_eq!(check(good, Language::Rust), Ok(()), "{good}");
         }
         for (bad, why) in [
             ("", "it has no letter"),
@@ -96,7 +218,22 @@ mod tests {
             (&"n".repeat(201), "it has 201 characters, and 200 are the most"),
         ] {
             let expected = format!("{bad:?} cannot be the name of a function's crate: {why}");
-            assert_eq!(check(bad), Err(expected));
+            assert_eq!(check(bad, Language::Rust), Err(expected));
+        }
+    }
+
+    #[test]
+    fn names_in_other_languages() {
+        for name in ["match", "crate", "word_count"] {
+            assert_eq!(check(name, Language::C), Ok(()), "{name}");
+        }
+        for (name, language, why) in [
+            ("int", Language::C, "it is a word of the C language; choose another"),
+            ("template", Language::Cpp, "it is a word of the C++ language; choose another"),
+            ("main", Language::C, "C has something of that name already; choose another"),
+            ("a b", Language::C, "it contains ' '; use letters, digits and _, such as a_b"),
+        ] {
+            assert_eq!(check(name, language), Err(format!("{name:?} cannot be the name of a function: {why}")));
         }
     }
 
