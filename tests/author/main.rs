@@ -13,6 +13,7 @@ mod call;
 mod check;
 mod cpp_plugins;
 mod examples;
+mod make_examples;
 mod matrix;
 mod migrating;
 mod new;
