@@ -7,13 +7,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::gearman::packet::encode;
-use crate::system::clock;
+use crate::scoreboard::WorkerActivity;
 use crate::system::errors::reason;
+use crate::system::{clock, exit};
 use crate::worker::manager_link::POLL_INTERVAL;
 use crate::worker::serve::Worker;
 use crate::worker::server_connection::{ServerConnection, Timeout};
 use crate::worker::session::{OpenConnection, ServerSession, describe};
-use crate::worker::trace;
+use crate::worker::{CANNOT_SERVE, trace};
 
 impl Worker {
     /// Waits for something to happen, and reads what came. A busy worker waits for its answer only, and polls
@@ -85,7 +86,7 @@ impl Worker {
             match poll(&mut watched, timeout) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => return,
-                Err(error) => return self.manager_link.log(1, None, &format!("poll failed: {}", reason(&error))),
+                Err(error) => self.exit_unable_to_wait(error),
             }
             self.polled = clock::now();
             let happened = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
@@ -104,6 +105,18 @@ impl Worker {
         for (server, flags) in events {
             self.serve_socket(server, flags);
         }
+    }
+
+    /// Nothing would be read any more, neither a job nor a command, and the next attempt would fail as well.
+    fn exit_unable_to_wait(&self, error: Errno) -> ! {
+        let cause = match error {
+            Errno::EINVAL => " (a job has lowered the limit of open files, RLIMIT_NOFILE, below what is in use)",
+            _ => "",
+        };
+        let text = format!("the worker cannot wait for jobs and ends: poll failed: {}{cause}", reason(&error));
+        self.manager_link.log(1, None, &text);
+        self.runner.scoreboard.activity(WorkerActivity::Idle);
+        exit::now(CANNOT_SERVE)
     }
 
     fn serve_socket(&mut self, server: usize, flags: PollFlags) {
