@@ -102,13 +102,14 @@ impl Worker {
         self.log_result(&end, &outcome);
         let mut head = std::mem::take(&mut self.answering.head);
         head.clear();
+        let mut result = ResultBytes::default();
         match job::answer(&outcome, &self.runner.last.handle, self.limits.max_packet, &mut head) {
             Ok(()) => {
                 if outcome.as_ref().is_err_and(|fail| fail.kind == RawFail::EXCEPTION) {
                     self.sessions[server].connection().into_iter().for_each(|c| c.protocol.exception_sent());
                 }
-                let result = outcome.as_mut().map(std::mem::take).unwrap_or_default();
-                self.send_answer(server, &mut head, result, end.function, now);
+                result = outcome.as_mut().map(std::mem::take).unwrap_or_default();
+                self.send_answer(server, &mut head, &mut result, end.function, now);
             }
             Err(error) => self.note(server, &format!("a job's handle cannot be answered: {}", reason(&error))),
         }
@@ -117,6 +118,8 @@ impl Worker {
         }
         self.answering.is_answering = false;
         self.runner.scoreboard.end(&end, self.resting());
+        // The library frees it. Whatever happens there, the job is over and its answer is sent.
+        drop(result);
         self.report_failure(&end, now);
         self.runner.proctitle.idle();
         self.log_job(&end, &outcome);
@@ -149,7 +152,14 @@ impl Worker {
         self.begin_drain(now);
     }
 
-    fn send_answer(&mut self, server: usize, head: &mut Vec<u8>, result: ResultBytes, function: usize, now: Duration) {
+    fn send_answer(
+        &mut self,
+        server: usize,
+        head: &mut Vec<u8>,
+        result: &mut ResultBytes,
+        function: usize,
+        now: Duration,
+    ) {
         let grabs = if result.len() <= LARGE { self.grabs_with_result(server, now) } else { 0 };
         let traced = trace::is_wanted(self.manager_link).then(|| head.clone());
         let asks = &mut self.answering.asks;
@@ -197,7 +207,7 @@ impl Worker {
     pub(super) fn flush(&mut self, server: usize) -> usize {
         let Some(connection) = self.sessions[server].connection() else { return 0 };
         let mut sender = connection.sender();
-        let (flushed, is_out) = (sender.flush(), !sender.has_pending());
+        let (flushed, spent, is_out) = (sender.flush(), sender.take_spent(), !sender.has_pending());
         drop(sender);
         let now = clock::now();
         let sent = match flushed {
@@ -215,6 +225,8 @@ impl Worker {
             Some(answer) if sent > 0 => answer.moved(now),
             _ => {}
         }
+        // As above.
+        drop(spent);
         sent
     }
 

@@ -30,7 +30,7 @@ impl Part {
     }
 }
 
-/// Parts in order, the first of which may have been partly sent. A part is freed as soon as it is completely sent.
+/// Parts in order, the first of which may have been partly sent.
 #[derive(Default)]
 pub(crate) struct Queue {
     parts: VecDeque<Part>,
@@ -68,15 +68,17 @@ impl Queue {
         self.parts.iter().map(rest).collect()
     }
 
-    /// `sent` more bytes were sent.
-    pub(crate) fn advance(&mut self, sent: usize) {
+    /// `sent` more bytes were sent. Returns the parts that are completely sent.
+    pub(crate) fn advance(&mut self, sent: usize) -> Vec<Part> {
+        let mut spent = Vec::new();
         self.left = self.left.saturating_sub(sent);
         self.sent += sent;
         while let Some(first) = self.parts.front().map(|part| part.bytes().len()).filter(|length| self.sent >= *length)
         {
-            self.parts.pop_front();
+            spent.extend(self.parts.pop_front());
             self.sent -= first;
         }
+        spent
     }
 }
 
@@ -141,27 +143,28 @@ mod tests {
         for first in 0..=whole.len() {
             for second in first..=whole.len() {
                 let mut queue = queue();
-                queue.advance(first);
+                let _ = queue.advance(first);
                 assert_eq!((text(&queue).as_slice(), queue.left()), (&whole[first..], whole.len() - first));
-                queue.advance(second - first);
+                let _ = queue.advance(second - first);
                 assert_eq!((text(&queue).as_slice(), queue.left()), (&whole[second..], whole.len() - second));
             }
         }
     }
 
     #[test]
-    fn a_result_is_not_copied_and_freed_once_sent() {
+    fn a_result_is_not_copied_and_returned_once_sent() {
         let data: ResultBytes = vec![7; 100].into();
         let at = data.as_ptr();
         let mut queue = Queue::default();
         queue.extend(b"head");
         queue.push(Part::Data(data));
         queue.extend(b"next");
-        queue.advance(5);
+        assert!(queue.advance(5).iter().all(|part| matches!(part, Part::Bytes(_))));
         assert_eq!(queue.slices()[0].as_ptr(), at.wrapping_add(1));
-        queue.advance(99);
+        let spent = queue.advance(99);
+        assert!(matches!(&spent[..], [Part::Data(data)] if data.as_ptr() == at));
         assert_eq!((queue.parts.len(), queue.left()), (1, 4));
-        queue.advance(4);
+        assert_eq!(queue.advance(4).len(), 1);
         assert!(queue.parts.is_empty() && queue.sent == 0);
     }
 

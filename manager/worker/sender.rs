@@ -25,6 +25,8 @@ pub(crate) struct Sender {
     connection: u32,
     /// Pending output.
     pending: Option<Pending>,
+    /// What was pending and is sent, see [`Sender::take_spent`].
+    spent: Vec<Part>,
     /// Total bytes of packets accepted so far, sent or pending.
     accepted: u64,
     /// A send has failed, perhaps in the middle of a packet: nothing may follow.
@@ -67,11 +69,18 @@ impl Sender {
             scoreboard,
             connection,
             pending: None,
+            spent: Vec::new(),
             accepted: 0,
             broken: None,
             silent: false,
             sent_since: true,
         }
+    }
+
+    /// Results that were sent completely. The caller frees them when it has noted that: their library's code does it,
+    /// which may crash or hang.
+    pub(crate) fn take_spent(&mut self) -> Vec<Part> {
+        std::mem::take(&mut self.spent)
     }
 
     /// Whether there is pending output.
@@ -86,7 +95,7 @@ impl Sender {
     pub(crate) fn flush(&mut self) -> io::Result<usize> {
         let Some(mut pending) = self.pending.take() else { return Ok(0) };
         let pushed = self.push(&pending.queue.slices());
-        pending.queue.advance(*pushed.as_ref().unwrap_or(&0));
+        self.spent.extend(pending.queue.advance(*pushed.as_ref().unwrap_or(&0)));
         // Half a packet stays half a packet as long as the manager's copy of the socket is open.
         if pending.queue.left() > 0 && self.broken.is_none_or(|broken| !broken.ended) {
             self.pending = Some(pending);
@@ -117,32 +126,37 @@ impl Sender {
     }
 
     /// Sends a job's answer, without copying its data, and then `grab`. Never blocks: if the answer does not fit
-    /// completely, the rest is kept without copying (`head` is taken) for a later [`Sender::flush`].
+    /// completely, the rest is kept without copying (`head` and `data` are taken) for a later [`Sender::flush`].
     ///
     /// # Errors
     /// The connection is gone.
-    pub(crate) fn send_answer(&mut self, head: &mut Vec<u8>, data: ResultBytes, grab: &[u8]) -> io::Result<Answered> {
+    pub(crate) fn send_answer(
+        &mut self,
+        head: &mut Vec<u8>,
+        data: &mut ResultBytes,
+        grab: &[u8],
+    ) -> io::Result<Answered> {
         self.flush()?;
         let length = head.len() + data.len();
         let (sending, sent) = match self.pending.take() {
             Some(Pending { mut queue, sending }) => {
                 queue.push(Part::Bytes(std::mem::take(head)));
-                queue.push(Part::Data(data));
+                queue.push(Part::Data(std::mem::take(data)));
                 self.accepted += length as u64;
                 self.pending = Some(Pending { queue, sending });
                 return Ok(Answered::Pending);
             }
             None => {
                 let sending = self.scoreboard.sending(self.connection);
-                (sending, self.push(&[head.as_slice(), &data, grab].map(IoSlice::new))?)
+                (sending, self.push(&[head.as_slice(), data, grab].map(IoSlice::new))?)
             }
         };
         let mut queue = Queue::default();
         self.accepted += length as u64;
         if sent < length {
             queue.push(Part::Bytes(std::mem::take(head)));
-            queue.push(Part::Data(data));
-            queue.advance(sent);
+            queue.push(Part::Data(std::mem::take(data)));
+            self.spent.extend(queue.advance(sent));
             self.keep(queue, sending);
             return Ok(Answered::Pending);
         }

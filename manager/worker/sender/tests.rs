@@ -46,7 +46,7 @@ fn a_send_that_fails_lowers_the_flag_and_ends_the_connection() {
     type Fails = fn(&Mutex<Sender>);
     let send: Fails = |sender| assert!(lock(sender).send([b"x"]).is_err());
     let answer: Fails =
-        |sender| assert!(lock(sender).send_answer(&mut b"x".to_vec(), ResultBytes::default(), b"").is_err());
+        |sender| assert!(lock(sender).send_answer(&mut b"x".to_vec(), &mut ResultBytes::default(), b"").is_err());
     let part: Fails = |sender| assert!(!send_part(sender, [b"x", b""], || true, limit()));
     for fails in [send, answer, part] {
         let (sender, there, view) = connected();
@@ -101,7 +101,7 @@ fn an_answer_follows_what_was_pending() {
     let (sender, there, view) = connected();
     let data = vec![7; LARGE];
     lock(&sender).send([b"head", &data]).unwrap();
-    let answered = lock(&sender).send_answer(&mut b"answer".to_vec(), b"data".to_vec().into(), b"grab").unwrap();
+    let answered = lock(&sender).send_answer(&mut b"answer".to_vec(), &mut b"data".to_vec().into(), b"grab").unwrap();
     assert_eq!(answered, Answered::Pending);
     let reader = read_all(there);
     flush_all(&sender);
@@ -117,12 +117,12 @@ fn an_answer_follows_what_was_pending() {
 fn an_answer_without_room_is_pending_and_asks_for_nothing() {
     let (sender, mut there, view) = connected();
     let mut head = b"head".to_vec();
-    let answered = lock(&sender).send_answer(&mut head, b"data".to_vec().into(), b"grab").unwrap();
+    let answered = lock(&sender).send_answer(&mut head, &mut b"data".to_vec().into(), b"grab").unwrap();
     assert_eq!((answered, head.as_slice(), view.read().sending), (Answered::Whole, b"head".as_slice(), false));
     let mut came = [0; 12];
     there.read_exact(&mut came).unwrap();
     assert_eq!(&came, b"headdatagrab");
-    let answered = lock(&sender).send_answer(&mut head, vec![7; LARGE].into(), b"grab").unwrap();
+    let answered = lock(&sender).send_answer(&mut head, &mut vec![7; LARGE].into(), b"grab").unwrap();
     assert_eq!((answered, view.read().sending), (Answered::Pending, true));
     lock(&sender).send([b"echo"]).unwrap();
     let reader = read_all(there);
