@@ -136,7 +136,7 @@ static inline int gm_test_misuse_(gm_test *test, const char *reason) {
 
 /* Whether bytes can be used; otherwise the reason is in `reason`. */
 static inline int gm_test_usable_(const char *call, const void *bytes, size_t size, char *reason) {
-    if (size > SIZE_MAX / 2) {
+    if (size > UINT32_MAX) {
         snprintf(reason, GM_TEXT, "%s was given a size of %zu bytes, which is negative or too large", call, size);
     } else if (!bytes && size) {
         snprintf(reason, GM_TEXT, "%s was given NULL and a size of %zu bytes", call, size);

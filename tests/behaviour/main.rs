@@ -11,6 +11,7 @@ mod answers;
 mod attempts;
 mod backtraces;
 mod bad_input;
+mod c_functions;
 mod clients;
 mod clock;
 mod commands;

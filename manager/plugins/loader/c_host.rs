@@ -10,6 +10,7 @@
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::hint::black_box;
 use std::mem::size_of;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
@@ -158,7 +159,11 @@ impl RunningJob {
             (Some(misuse), _) => Err(failure(misuse.into())),
             (None, Ended::Failed(fail)) => Err(*fail),
             (None, _) if code != 0 => Err(failure(format!("it returned {code}"))),
-            (None, Ended::Result(bytes)) => Ok(bytes),
+            (None, Ended::Result(bytes)) => {
+                // The function may have freed it.
+                touch(&bytes);
+                Ok(bytes)
+            }
             (None, Ended::Not) => Ok(ResultBytes::default()),
         }
     }
@@ -220,12 +225,22 @@ fn said(call: &str, job: *const CJob) -> Option<&'static mut Said> {
 /// # Safety
 /// If `start` is not null, there are `size` bytes that can be read and do not change while the value is used.
 unsafe fn bytes<'a>(call: &str, start: *const c_void, size: usize) -> Result<&'a [u8], String> {
-    match (NonNull::new(start.cast_mut().cast::<u8>()), isize::try_from(size)) {
+    // No packet is longer.
+    match (NonNull::new(start.cast_mut().cast::<u8>()), u32::try_from(size)) {
         (_, Err(_)) => Err(format!("{call} was given a size of {size} bytes, which is negative or too large")),
         (None, Ok(0)) => Ok(&[]),
         (None, Ok(_)) => Err(format!("{call} was given NULL and a size of {size} bytes")),
         // SAFETY: the caller promises it.
         (Some(start), Ok(_)) => Ok(unsafe { std::slice::from_raw_parts(start.as_ptr(), size) }),
+    }
+}
+
+/// Reads a byte of each page of some bytes that are sent later. Where there is no memory, the library crashes here, with
+/// its own calls on the stack. At the send, the system's error would look like one of the connection.
+fn touch(bytes: &[u8]) {
+    const PAGE: usize = 4096;
+    for byte in bytes.iter().step_by(PAGE).chain(bytes.last()) {
+        black_box(*byte);
     }
 }
 
@@ -270,7 +285,10 @@ unsafe fn part(
     let (Some(job), Some(host)) = (number(call, job), RUST_HOST.get()) else { return 0 };
     // SAFETY: the caller promises it.
     match unsafe { bytes(call, start, size) } {
-        Ok(bytes) => which(host)(job, RSlice::from_slice(bytes)).into(),
+        Ok(bytes) => {
+            touch(bytes);
+            which(host)(job, RSlice::from_slice(bytes)).into()
+        }
         Err(wrong) => {
             log_line(job, level::ERROR, &wrong);
             0
@@ -334,7 +352,10 @@ unsafe extern "C" fn result_owned(
     let Some(said) = said("gm_result_owned", job) else { return 1 };
     // SAFETY: as above.
     match unsafe { bytes("gm_result_owned", start, size) } {
-        Ok(_) => give(said, handed_over.map_or_else(ResultBytes::default, ResultBytes::HandedOver)),
+        Ok(bytes) => {
+            touch(bytes);
+            give(said, handed_over.map_or_else(ResultBytes::default, ResultBytes::HandedOver))
+        }
         Err(wrong) => {
             said.misuse = Some(wrong.into());
             1
@@ -353,7 +374,11 @@ fn set_failed(said: &mut Said, fail: RawFail) -> c_int {
 unsafe extern "C" fn fail(job: *mut CJob, start: *const c_char, size: usize) -> c_int {
     let Some(said) = said("gm_fail", job) else { return 1 };
     // SAFETY: the library's promise, see the header.
-    set_failed(said, failure(unsafe { text("gm_fail", start, size) }))
+    let mut message = unsafe { text("gm_fail", start, size) };
+    if message.is_empty() {
+        message.push_str("gm_fail was called without a message");
+    }
+    set_failed(said, failure(message))
 }
 
 unsafe extern "C" fn exception(job: *mut CJob, start: *const c_void, size: usize) -> c_int {

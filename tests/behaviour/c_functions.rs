@@ -1,0 +1,102 @@
+//! P33 to P36: what a function in C may do to its worker.
+
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::crashes::report;
+use crate::fixture::{Job, pid, serving, wait_serving};
+use crate::support::build::{self, repository};
+use crate::support::gearmand::Gearmand;
+use crate::support::manager::{Manager, Setup};
+
+const SOURCE: &str = include_str!("../support/c/act.c");
+/// What the function sends where it sends much.
+const LARGE: usize = 30_000_000;
+
+/// One worker for it.
+fn served(ini: &str) -> (Gearmand, Manager) {
+    let include = format!("-I{}", repository().join("plugin-api/include").display());
+    let library = build::c("act.so", SOURCE, &["-shared", "-fPIC", "-D_GNU_SOURCE", &include]);
+    let gearmand = Gearmand::start();
+    let ini = format!("count = 0\ndedicated_count = 1\nmax_attempts = 1\nbackoff_max = 10ms\n{ini}");
+    let manager = Setup::new(&[gearmand.server()]).plugin("act", &library).ini(&ini).start();
+    wait_serving(&manager, "act");
+    gearmand.wait_workers("act", 1);
+    (gearmand, manager)
+}
+
+#[track_caller]
+fn worker(manager: &Manager) -> Pid {
+    let [worker] = serving(manager)[..] else { panic!("{}", manager.status()) };
+    worker
+}
+
+#[track_caller]
+fn death(manager: &Manager, worker: Pid) -> Value {
+    manager.wait_event("worker_died", |event| pid(event) == worker)
+}
+
+/// The line of the source with this comment.
+fn line(comment: &str) -> String {
+    let found = SOURCE.lines().position(|line| line.contains(&format!("/* {comment} */")));
+    format!("source.c:{}:", found.unwrap_or_else(|| panic!("{comment}")) + 1)
+}
+
+/// Such a worker can never wait again, not even for the manager's commands.
+#[test]
+fn a_worker_that_cannot_poll_is_replaced() {
+    let (gearmand, manager) = served("");
+    let first = worker(&manager);
+    assert_eq!(Job::act(&gearmand, "", "descriptors").result(), b"lowered");
+    let died = death(&manager, first);
+    assert_eq!([&died["at"], &died["end"]], ["idle", "exited with code 4"], "{died}");
+    let line = manager.wait_log("poll failed");
+    assert!(line.contains("RLIMIT_NOFILE"), "{line}");
+    assert_ne!(Job::act(&gearmand, "", "pid").result(), first.to_string().into_bytes());
+}
+
+/// At the send it would look as if the job server were gone, and the job would be run for ever.
+#[test]
+fn what_cannot_be_sent_crashes_its_job_and_not_the_connection() {
+    let (gearmand, manager) = served("");
+    for how in ["unmapped result", "unmapped data", "freed result"] {
+        let failure = Job::act(&gearmand, how, how).failure();
+        assert!(failure.starts_with("worker killed by SIGSEGV in this job"), "{how}: {failure}");
+        let (examined, _) = report(&manager, how);
+        let place = [&examined["place"], &examined["called_from"]].map(|place| place.as_str().unwrap_or_default());
+        assert!(how == "freed result" || place.iter().any(|place| place.contains(&line(how))), "{examined}");
+    }
+    assert!(manager.events().iter().all(|event| event["event"] != "server_down"), "{}", manager.log());
+}
+
+/// The caller has the result, so the job has neither failed nor killed anything.
+#[test]
+fn a_job_whose_answer_is_sent_is_done_whatever_the_library_does_when_it_frees_it() {
+    let (gearmand, manager) = served("echo_interval = 100ms\nresponse_timeout = 500ms");
+    for (how, length) in [("crash after", 1), ("crash after much", LARGE), ("hang after", 1)] {
+        wait_serving(&manager, "act");
+        let worker = worker(&manager);
+        assert_eq!(Job::act(&gearmand, how, how).result().len(), length, "{how}");
+        let died = death(&manager, worker);
+        assert_eq!([&died["at"], &died["disposition"]], [&Value::from("idle"), &Value::Null], "{how}: {died}");
+    }
+    assert!(manager.events().iter().all(|event| event["event"] != "job_quarantined"), "{}", manager.log());
+}
+
+#[test]
+fn sizes_that_no_packet_has_are_failures_and_no_crashes() {
+    let (gearmand, manager) = served("");
+    let size = 1_u64 << 40;
+    for (how, call) in
+        [("huge result", "gm_result"), ("huge exception", "gm_exception"), ("huge handed over", "gm_result_owned")]
+    {
+        let failure = Job::act(&gearmand, "", how).failure();
+        assert_eq!(
+            failure.trim_end(),
+            format!("{call} was given a size of {size} bytes, which is negative or too large")
+        );
+    }
+    assert_eq!(Job::act(&gearmand, "", "huge data").result(), b"0");
+    assert_eq!(Job::act(&gearmand, "", "no message").failure().trim_end(), "gm_fail was called without a message");
+    assert!(manager.events().iter().all(|event| event["event"] != "worker_died"), "{}", manager.log());
+}
