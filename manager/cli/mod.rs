@@ -66,7 +66,7 @@ pub enum Command {
     /// if all can be used, otherwise 1.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Check(CheckArgs),
-    /// Create a crate for a new function, or a directory with a Makefile in C or C++
+    /// Create a crate for a new function, or a directory with a Makefile in another language
     ///
     /// It builds, has tests, and can be served without changes: see its README.md.
     #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control"]))]

@@ -215,7 +215,7 @@ pub struct NewArgs {
     /// Name of the function and of the directory
     pub name: String,
 
-    /// Language of the function: rust (a crate), c or cpp (a directory with a Makefile)
+    /// Language of the function: rust (a crate), c, cpp or go (a directory with a Makefile)
     #[arg(long, value_enum, value_name = "LANGUAGE", default_value_t, hide_possible_values = true)]
     pub lang: Language,
 
@@ -238,6 +238,8 @@ pub enum Language {
     C,
     /// C++17: makes a directory with a Makefile
     Cpp,
+    /// Go: makes a directory with a Makefile
+    Go,
 }
 
 /// Options of `crashes`.

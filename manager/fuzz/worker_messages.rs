@@ -1,5 +1,6 @@
 //! What workers send over their channels, as the manager's core takes it: plugins can write there.
 
+use crate::plugins::version_records::VersionFacts;
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,7 +87,12 @@ impl Manager {
         for name in FUNCTIONS {
             let function = FunctionName::new(name).unwrap();
             let hash = ShortHash::from_name(&format!("{:012x}", inode(name) & 0xffff_ffff_ffff)).unwrap();
-            let version = CheckedVersion { hash, library: "/s".into(), crate_version: "1.0.0".into(), warning: None };
+            let version = CheckedVersion {
+                hash,
+                library: "/s".into(),
+                facts: VersionFacts { crate_version: "1.0.0".into(), has_go: false },
+                warning: None,
+            };
             let identity = identity(inode(name));
             self.handle(Input::Probed { function, identity, result: Ok(version) });
         }

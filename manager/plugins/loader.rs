@@ -175,6 +175,11 @@ pub fn load(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
     loaded
 }
 
+/// Whether a library of this process brings Go's runtime along. A process can have only one of them.
+pub fn has_go() -> bool {
+    go::is_loaded()
+}
+
 fn load_here(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
     let library = open(path)?;
     let address = find(&library, path, symbol)?;

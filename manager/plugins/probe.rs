@@ -273,6 +273,7 @@ fn found(hash: ContentHash, source: FileIdentity, facts: ElfFacts, loaded: &Load
         compiler: text(loaded.compiler()),
         unwinds: loaded.unwinds(),
         object: loaded.is_object(),
+        has_go: loader::has_go(),
         needed: facts.needed,
         glibc: facts.glibc.map(|version| version.to_string()),
     }

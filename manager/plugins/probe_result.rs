@@ -119,6 +119,7 @@ mod tests {
             interface: "1.0".into(),
             compiler: String::new(),
             unwinds: true,
+            has_go: false,
             object: false,
             needed: vec![],
             glibc: None,

@@ -100,6 +100,9 @@ pub struct LoadableLibrary {
     pub unwinds: bool,
     /// True for the object form.
     pub object: bool,
+    /// It brings Go's runtime along, so no other library may be loaded beside it.
+    #[serde(default)]
+    pub has_go: bool,
     /// The shared libraries it needs.
     pub needed: Vec<String>,
     /// The newest glibc that its symbols need.

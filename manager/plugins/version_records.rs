@@ -1,7 +1,7 @@
 //! What the manager records about each function's versions across restarts: the last good one, a pin, the rejected
 //! ones, and the order in which they were served. One file, `STATE_DIR/versions.json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,18 @@ struct FunctionRecord {
     /// The crate version of each version in the store. Files of earlier builds lack it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     crate_versions: BTreeMap<ShortHash, String>,
+    /// The versions that bring Go's runtime along. Files of earlier builds lack it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    with_go: BTreeSet<ShortHash>,
+}
+
+/// What a probe found out about a version that is still needed after a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VersionFacts {
+    /// The version of its crate. Empty where that is not known.
+    pub crate_version: String,
+    /// It brings Go's runtime along, so no other library may be loaded beside it.
+    pub has_go: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,16 +145,23 @@ impl VersionRecords {
         self.functions.get(function).into_iter().flat_map(|record| record.served.iter())
     }
 
-    /// The crate version of a stored version, if that is known.
-    pub fn crate_version(&self, version: &FunctionVersion) -> Option<&str> {
-        Some(self.functions.get(&version.function)?.crate_versions.get(&version.hash)?)
+    /// What is known of a stored version.
+    pub fn facts(&self, version: &FunctionVersion) -> VersionFacts {
+        let Some(record) = self.functions.get(&version.function) else { return VersionFacts::default() };
+        VersionFacts {
+            crate_version: record.crate_versions.get(&version.hash).cloned().unwrap_or_default(),
+            has_go: record.with_go.contains(&version.hash),
+        }
     }
 
-    /// Notes the crate version of a stored version. It is on disk with the next change: a manager that starts before
+    /// Notes what was found out about a stored version. It is on disk with the next change: a manager that starts before
     /// that finds the version in worker_dir, and checks it again.
-    pub fn note_crate_version(&mut self, version: &FunctionVersion, crate_version: &str) {
+    pub fn note_facts(&mut self, version: &FunctionVersion, facts: &VersionFacts) {
         let record = self.functions.entry(version.function.clone()).or_default();
-        record.crate_versions.insert(version.hash, crate_version.to_owned());
+        record.crate_versions.insert(version.hash, facts.crate_version.clone());
+        if facts.has_go {
+            record.with_go.insert(version.hash);
+        }
     }
 
     /// Versions were removed from the store: no rollback leads to them.
@@ -153,6 +172,7 @@ impl VersionRecords {
         let take_out = |gone: &VersionOnDisk| {
             self.functions.get_mut(&gone.function).is_some_and(|record| {
                 let was_known = record.crate_versions.remove(&gone.hash).is_some();
+                record.with_go.remove(&gone.hash);
                 record.served.remove(gone.hash) || was_known
             })
         };
@@ -238,34 +258,35 @@ mod tests {
     }
 
     #[test]
-    fn crate_versions_are_written_with_the_next_change_and_leave_with_their_version() {
+    fn facts_are_written_with_the_next_change_and_leave_with_their_version() {
         let dir = tempfile::tempdir().unwrap();
         let (mut records, _) = VersionRecords::open(dir.path());
         let a = FunctionName::new("a").unwrap();
         let [one, two] = ["1", "2"].map(|digit| ShortHash::from_name(&digit.repeat(12)).unwrap());
         let of = |hash| FunctionVersion { function: a.clone(), hash };
-        for (hash, version) in [(one, "1.0.0"), (two, "2.0.0")] {
-            records.note_crate_version(&of(hash), version);
+        let facts = |crate_version: &str, has_go| VersionFacts { crate_version: crate_version.into(), has_go };
+        for (hash, facts) in [(one, facts("1.0.0", true)), (two, facts("2.0.0", true))] {
+            records.note_facts(&of(hash), &facts);
         }
         records.reject(&a, two, "x").unwrap();
         let (mut records, _) = VersionRecords::open(dir.path());
-        assert_eq!([one, two].map(|hash| records.crate_version(&of(hash))), [Some("1.0.0"), Some("2.0.0")]);
+        assert_eq!([one, two].map(|hash| records.facts(&of(hash))), [facts("1.0.0", true), facts("2.0.0", true)]);
         let gone = VersionOnDisk { function: a.clone(), hash: one, stored: (0, 0), size: 1 };
         records.not_stored(&[gone]).unwrap();
         let (records, _) = VersionRecords::open(dir.path());
-        assert_eq!([one, two].map(|hash| records.crate_version(&of(hash))), [None, Some("2.0.0")]);
+        assert_eq!([one, two].map(|hash| records.facts(&of(hash))), [facts("", false), facts("2.0.0", true)]);
     }
 
-    /// Written by a build before the crate versions.
+    /// Written by a build before these facts.
     #[test]
-    fn a_file_without_crate_versions_is_read() {
+    fn a_file_without_facts_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let text =
             r#"{"format": 2, "content": {"a": {"rejected": {"111111111111": "x"}, "served": ["222222222222"]}}}"#;
         std::fs::write(dir.path().join("versions.json"), text).unwrap();
         let (records, warning) = VersionRecords::open(dir.path());
         assert_eq!((records.rejected().count(), warning), (1, None));
-        assert_eq!(records.crate_version(&("a", "222222222222").into()), None);
+        assert_eq!(records.facts(&("a", "222222222222").into()), VersionFacts::default());
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod missing;
 mod pins;
 mod probe_failure;
 
+use crate::plugins::version_records::VersionFacts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,8 +34,8 @@ pub(crate) struct CheckedVersion {
     pub hash: ShortHash,
     /// Where workers load it from.
     pub library: PathBuf,
-    /// Version of its crate.
-    pub crate_version: String,
+    /// What its probe found out.
+    pub facts: VersionFacts,
     /// A note for its author.
     pub warning: Option<String>,
 }
@@ -457,6 +458,18 @@ impl Catalog {
     /// Whether this version of a function is served.
     pub(crate) fn is_serving(&self, function: &str, hash: ShortHash) -> bool {
         self.version(function).is_some_and(|version| version.hash == hash)
+    }
+
+    /// Whether this version of a function, served or to be tried, brings Go's runtime along.
+    pub(crate) fn has_go(&self, version: &FunctionVersion) -> bool {
+        let known = self.version(&version.function).into_iter().chain(self.next(&version.function));
+        known.filter(|known| known.hash == version.hash).any(|known| known.facts.has_go)
+    }
+
+    /// The functions whose version in service brings Go's runtime along.
+    pub(crate) fn serving_with_go(&self) -> impl Iterator<Item = &FunctionName> {
+        let has_go = |entry: &FunctionEntry| entry.version.as_ref().is_some_and(|version| version.facts.has_go);
+        self.entries.iter().filter(move |(_, entry)| has_go(entry)).map(|(function, _)| function)
     }
 
     /// Whether this version of a function is to be tried.

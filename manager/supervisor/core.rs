@@ -122,6 +122,8 @@ struct Warned {
     unread_settings: BTreeSet<(FunctionName, String)>,
     /// Function sets whose workers exceed `max_memory` as soon as they have loaded.
     too_large_at_start: BTreeSet<Vec<FunctionName>>,
+    /// Functions that have workers of their own because of Go's runtime.
+    with_go: BTreeSet<FunctionName>,
 }
 
 impl Warned {

@@ -25,6 +25,9 @@ pub(crate) use line::{counted, serving, several};
 pub(crate) use requests::ServedVersion;
 pub(crate) use unresponsive::UnresponsiveWorker;
 
+/// Why a function with a library in Go shares no process.
+pub(crate) const WITH_GO: &str = "its library brings Go's runtime along, and a process can have only one";
+
 /// What happened.
 ///
 /// A pid and a text are not serialized here: [`EventLine`](crate::control::EventLine) has them, and JSON objects must
@@ -305,6 +308,11 @@ pub(crate) enum Event {
         function: FunctionName,
         /// What happens beside the others.
         reason: String,
+    },
+    /// A function's library brings Go's runtime along: it gets workers of its own.
+    FunctionHasGo {
+        /// Which.
+        function: FunctionName,
     },
     /// A function that had workers of its own works beside the others again.
     FunctionRejoined {

@@ -13,6 +13,7 @@ mod call;
 mod check;
 mod cpp_plugins;
 mod examples;
+mod go_plugins;
 mod make_examples;
 mod matrix;
 mod migrating;

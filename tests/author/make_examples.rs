@@ -31,12 +31,14 @@ fn made(name: &str, probe: &str, missing: &str) -> Option<PathBuf> {
             }
         }
         let include = format!("GM_INCLUDE={}", repository().join("plugin-api/include").display());
+        let package = format!("GM_GO={}", repository().join("plugin-api/go/gm").display());
         for target in ["test", "CPPFLAGS=-Wpedantic -Werror"] {
             let mut make = Command::new("make");
-            make.args(["--silent", &include, target])
+            make.args(["--silent", &include, &package, target])
                 .current_dir(&home)
                 .env_remove("MAKEFLAGS")
                 .env_remove("MAKELEVEL");
+            make.env("GOCACHE", build_dir().join("go-cache")).env("GOFLAGS", "-mod=mod");
             command(&mut make);
         }
     });
@@ -59,6 +61,19 @@ fn a_hash_in_c_reports_its_progress() {
     let called = run_gm_native(&["call", library.to_str().unwrap(), &format!("@{}", large.path().display())], b"");
     assert_eq!(called.out(), submitted.out());
     assert!(called.err().contains("status  4194304 of 9437184\n"), "{}", called.err());
+}
+
+#[test]
+fn an_object_in_go_transforms_json() {
+    let Some(library) = made("json_pick", "go version", "Go (Debian: golang)") else { return };
+    let gearmand = Gearmand::start();
+    let setup = Setup::new(&[&gearmand.server()]).plugin("json_pick", &library);
+    let _manager = setup.ini("count = 1\n[json_pick]\nsetting.fields = id,name").start();
+    gearmand.wait_workers("json_pick", 1);
+    let picked = gearman(&gearmand, &["-f", "json_pick"], br#"[{"name":"a","secret":"s","id":1},{}]"#);
+    assert_eq!(picked.out(), r#"[{"id":1,"name":"a"},{}]"#, "{}", picked.err());
+    let wrong = gearman(&gearmand, &["-f", "json_pick"], b"7");
+    assert!(wrong.code() == Some(1) && wrong.err().contains("the workload is no object"), "{}", wrong.err());
 }
 
 #[test]

@@ -49,6 +49,7 @@ enum ReportItem<'a> {
         needs: &'a [String],
         beside: Vec<String>,
         glibc: Option<&'a str>,
+        has_go: bool,
         warning: Option<&'static str>,
     },
     Unusable {
@@ -73,6 +74,7 @@ fn json(file: &Path, checked: &Checked) -> String {
             needs: &found.needed,
             beside: beside(found),
             glibc: found.glibc.as_deref(),
+            has_go: found.has_go,
             warning: found.warning(),
         },
         Err(UnusableFile { sentence, detail }) => ReportItem::Unusable { reason: sentence, detail: detail.as_deref() },
@@ -116,8 +118,9 @@ fn text(file: &Path, function: &FunctionName, found: &LoadableLibrary) -> String
     let mut out = format!("{} serves {function}\n", DisplayPath(file));
     let beside = beside(found);
     let beside = (!beside.is_empty()).then(|| ("beside", format!("{}: stored with it", beside.join(", "))));
+    let go = found.has_go.then(|| ("runtime", "Go's, so it gets workers of its own".to_owned()));
     let warning = found.warning().map(|text| ("warning", format!("it {text}")));
-    for (name, value) in rows.into_iter().chain(beside).chain(warning) {
+    for (name, value) in rows.into_iter().chain(go).chain(beside).chain(warning) {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "  {name:<11}{}", escape(&value));
     }
@@ -142,6 +145,7 @@ mod tests {
             interface: "1.0".into(),
             compiler: String::new(),
             unwinds: false,
+            has_go: false,
             object: true,
             needed: vec!["libgcc_s.so.1".into(), "libc.so.6".into()],
             glibc: None,

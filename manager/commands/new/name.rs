@@ -176,6 +176,8 @@ pub(super) fn check(name: &str, language: Language) -> Result<(), String> {
         Language::Rust => (&KEYWORDS[..], &TAKEN[..], "Rust"),
         Language::C => (C_KEYWORDS, C_TAKEN, "C"),
         Language::Cpp => (C_KEYWORDS, C_TAKEN, "C++"),
+        // Its entry is in C.
+        Language::Go => (C_KEYWORDS, C_TAKEN, "C"),
     };
     if keywords.contains(&name) {
         return wrong(format!("it is a word of the {of} language; choose another"));

@@ -47,11 +47,36 @@ const CPP: Template = Template {
     ..C
 };
 
+const GO: Template = Template {
+    language: "Go",
+    sources: &[
+        ("my_function.go", include_str!("templates/go/function.go"), include_str!("templates/go/object.go")),
+        (
+            "my_function_test.go",
+            include_str!("templates/go/function_test.go"),
+            include_str!("templates/go/object_test.go"),
+        ),
+        ("go.mod", include_str!("templates/go/go.mod"), include_str!("templates/go/go.mod")),
+    ],
+    makefile: include_str!("templates/go/Makefile"),
+    notes: include_str!("templates/go/notes.md"),
+    copied: &[
+        ("gm/gm.go", include_str!("../../../plugin-api/go/gm/gm.go")),
+        ("gm/gm_go.h", include_str!("../../../plugin-api/go/gm/gm_go.h")),
+        ("gm/gm_plugin.h", GM_PLUGIN_H.1),
+        ("gm/job.go", include_str!("../../../plugin-api/go/gm/job.go")),
+        ("gm/testing.go", include_str!("../../../plugin-api/go/gm/testing.go")),
+        ("gm/worker.go", include_str!("../../../plugin-api/go/gm/worker.go")),
+    ],
+    ..C
+};
+
 /// The path of each file in the folder, and its content. `name` was checked.
 pub(super) fn files(name: &str, language: Language, object: bool) -> Vec<(String, String)> {
     let template = match language {
         Language::C | Language::Rust => C,
         Language::Cpp => CPP,
+        Language::Go => GO,
     };
     let mut class = type_name(name);
     if class == name {
@@ -83,10 +108,10 @@ mod tests {
 
     #[test]
     fn no_placeholder_is_left() {
-        for language in [Language::C, Language::Cpp] {
+        for language in [Language::C, Language::Cpp, Language::Go] {
             for (name, object) in [("word_count", false), ("Sum", true)] {
                 for (path, text) in files(name, language, object) {
-                    if !path.starts_with("include/") {
+                    if !path.starts_with("include/") && !path.starts_with("gm/") {
                         assert!(!path.contains("my_") && !text.contains("my_"), "{path}: {text}");
                         assert!(!text.contains("MyFunction"), "{path}: {text}");
                     }

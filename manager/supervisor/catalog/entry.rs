@@ -91,7 +91,7 @@ impl FunctionEntry {
         let found = Event::FunctionFound {
             function: function.clone(),
             version: version.hash,
-            crate_version: version.crate_version.clone(),
+            crate_version: version.facts.crate_version.clone(),
             path: self.candidate.path.to_string_lossy().into_owned(),
             replaces,
         };

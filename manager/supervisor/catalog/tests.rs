@@ -6,6 +6,7 @@ use crate::plugins::name::FunctionName;
 use crate::plugins::rejection::RejectionKind;
 use crate::plugins::scan::DuplicateRule;
 use crate::plugins::siblings::SiblingPlace;
+use crate::plugins::version_records::VersionFacts;
 
 const GRACE: Duration = Duration::from_millis(50);
 
@@ -34,7 +35,12 @@ fn scan(files: &[(&str, u64)]) -> ScanResult {
 }
 
 fn version(hash: &str) -> CheckedVersion {
-    CheckedVersion { hash: hash.into(), library: "/s".into(), crate_version: "0.1.0".into(), warning: None }
+    CheckedVersion {
+        hash: hash.into(),
+        library: "/s".into(),
+        facts: VersionFacts { crate_version: "0.1.0".into(), has_go: false },
+        warning: None,
+    }
 }
 
 fn probed_names(out: &ScanChanges) -> Vec<&str> {

@@ -16,7 +16,7 @@ use crate::plan::{Group, Placement};
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::supervisor::event::Event;
+use crate::supervisor::event::{Event, WITH_GO};
 use crate::supervisor::reconcile::{JobAllowance, WorkerId};
 use crate::supervisor::worker_state::WorkerState;
 
@@ -52,7 +52,22 @@ impl Core {
             Isolation::Alone | Isolation::Confirmed => Placement::Isolated,
             Isolation::Rejoining => Placement::Rejoining,
         };
-        current.map(|(name, isolated)| (name.clone(), placement(isolated.state))).collect()
+        let isolated = current.map(|(name, isolated)| (name.clone(), placement(isolated.state)));
+        // A process can have only one of Go's runtimes.
+        isolated.chain(self.catalog.serving_with_go().map(|name| (name.clone(), Placement::Isolated))).collect()
+    }
+
+    /// Reports each function that gets workers of its own because of Go's runtime, once while that holds.
+    pub(super) fn report_isolated_by_go(&mut self) {
+        let is_dedicated =
+            |name: &FunctionName| self.config.functions.get(name.as_str()).is_some_and(|own| own.dedicated_only);
+        let shared = |name: &&FunctionName| self.plan.planned(name) > 0 && !is_dedicated(name);
+        let now: BTreeSet<FunctionName> = self.catalog.serving_with_go().filter(shared).cloned().collect();
+        let reported = std::mem::take(&mut self.warned.with_go);
+        for function in now.difference(&reported) {
+            self.report(Event::FunctionHasGo { function: function.clone() });
+        }
+        self.warned.with_go = now;
     }
 
     /// A function failed to start in this worker, which was removed from the table. True if there were other functions
@@ -360,6 +375,9 @@ impl Core {
 
     /// A note on where a function is served.
     pub(super) fn isolation_note(&self, function: &str) -> Option<String> {
+        if self.warned.with_go.contains(function) {
+            return Some(format!("it has workers of its own: {WITH_GO}"));
+        }
         let isolated =
             self.isolated.get(function).filter(|isolated| self.catalog.is_serving(function, isolated.version))?;
         let reason = &isolated.reason;

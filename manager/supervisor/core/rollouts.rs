@@ -166,7 +166,7 @@ impl Core {
             let function = &version.function;
             let own = GroupKey::Only(function.clone());
             let planned = |key: &GroupKey| self.planned_group(key).is_some();
-            let alone = self.is_isolated(&version);
+            let alone = self.is_isolated(&version) || self.catalog.has_go(&version);
             let key = if planned(&own) || alone { own } else { GroupKey::All };
             let shared = self.plan.planned(function) > 0;
             if (planned(&key) || alone) && shared && !self.is_version_backing_off(&version, now) {

@@ -23,6 +23,7 @@ use crate::config::{ConfigFile, Overrides, load};
 use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::{Candidate, ScanResult};
+use crate::plugins::version_records::VersionFacts;
 use crate::scoreboard::WorkerActivity;
 use crate::supervisor::canary::JobCounts;
 use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
@@ -73,9 +74,17 @@ fn scan(files: &[(&str, u64)]) -> Input {
     Input::Scanned(ScanResult { candidates: candidates.collect(), ..ScanResult::default() })
 }
 
+/// From this content on, a library brings Go's runtime along.
+const GO_CONTENT: u64 = 1000;
+
 fn version(name: &str, ino: u64) -> CheckedVersion {
     let hash = format!("{name:.4}-{ino}").as_str().into();
-    CheckedVersion { hash, library: "/s".into(), crate_version: "1.0.0".into(), warning: None }
+    CheckedVersion {
+        hash,
+        library: "/s".into(),
+        facts: VersionFacts { crate_version: "1.0.0".into(), has_go: ino >= GO_CONTENT },
+        warning: None,
+    }
 }
 
 fn found(name: &str, ino: u64) -> Input {

@@ -77,6 +77,7 @@ impl Core {
         self.groups.look_at_all();
         self.reconsider_isolation();
         self.plan = plan(&self.config, &self.catalog.functions(), &self.placements());
+        self.report_isolated_by_go();
         self.plan_start();
         self.warn_of_missing();
         self.ask_versions();

@@ -78,7 +78,7 @@ impl Core {
             let failing = self.is_not_restarted(&name) || self.backing_off(&name, now).is_some();
             FunctionView {
                 version: version.map(|version| version.hash),
-                crate_version: version.map_or_else(String::new, |version| version.crate_version.clone()),
+                crate_version: version.map_or_else(String::new, |version| version.facts.crate_version.clone()),
                 planned: self.plan.planned(&name) as usize,
                 backing_off: self.backing_off(&name, now).filter(|_| !self.is_draining()),
                 ignored_files: self.catalog.ignored_files(&name),

@@ -1,5 +1,6 @@
 //! Runs probes, a few at a time, each with a deadline.
 
+use crate::plugins::version_records::VersionFacts;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -266,9 +267,10 @@ impl Effects {
             kind: RejectionKind::StoreUnavailable,
             is_no_plugin: false,
         })?;
-        self.store.records.note_crate_version(&stored.version(), &found.version);
+        let facts = VersionFacts { crate_version: found.version.clone(), has_go: found.has_go };
+        self.store.records.note_facts(&stored.version(), &facts);
         let warning = found.warning().map(|text| format!("its library {text}"));
-        Ok(self.known.add_probed(stored, found.elsewhere, found.version, warning))
+        Ok(self.known.add_probed(stored, found.elsewhere, facts, warning))
     }
 
     fn finish_probe(&mut self, candidate: &Candidate, result: Result<CheckedVersion, ProbeFailure>) {

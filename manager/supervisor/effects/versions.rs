@@ -1,5 +1,6 @@
 //! Stored versions, and their records that survive a restart.
 
+use crate::plugins::version_records::VersionFacts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -28,8 +29,7 @@ pub(super) struct KnownVersions {
 
 struct KnownVersion {
     stored: StoredVersion,
-    /// The version of its crate. Empty where that is not known.
-    crate_version: String,
+    facts: VersionFacts,
     /// Other libraries that were loaded with it from outside the store. Empty if no probe of this manager has seen
     /// them.
     elsewhere: Vec<String>,
@@ -40,15 +40,15 @@ impl KnownVersions {
     pub(super) fn add(
         &mut self,
         stored: StoredVersion,
-        crate_version: String,
+        facts: VersionFacts,
         warning: Option<String>,
     ) -> CheckedVersion {
         let key = stored.version();
         let (hash, library) = (key.hash, stored.path.clone());
         self.condemned.remove(&key);
         let elsewhere = self.versions.remove(&key).map(|known| known.elsewhere).unwrap_or_default();
-        self.versions.insert(key, KnownVersion { stored, crate_version: crate_version.clone(), elsewhere });
-        CheckedVersion { hash, library, crate_version, warning }
+        self.versions.insert(key, KnownVersion { stored, facts: facts.clone(), elsewhere });
+        CheckedVersion { hash, library, facts, warning }
     }
 
     /// As [`KnownVersions::add`], with the libraries from outside the store that a probe saw loaded with it.
@@ -56,11 +56,11 @@ impl KnownVersions {
         &mut self,
         stored: StoredVersion,
         elsewhere: Vec<String>,
-        crate_version: String,
+        facts: VersionFacts,
         warning: Option<String>,
     ) -> CheckedVersion {
         let key = stored.version();
-        let version = self.add(stored, crate_version, warning);
+        let version = self.add(stored, facts, warning);
         if let Some(known) = self.versions.get_mut(&key) {
             known.elsewhere = elsewhere;
         }
@@ -74,7 +74,7 @@ impl KnownVersions {
 
     /// Where a version is stored, and the version of its crate.
     pub(super) fn stored(&self, version: &FunctionVersion) -> Option<(&Path, &str)> {
-        self.versions.get(version).map(|known| (known.stored.path.as_path(), known.crate_version.as_str()))
+        self.versions.get(version).map(|known| (known.stored.path.as_path(), known.facts.crate_version.as_str()))
     }
 
     /// The sibling libraries of a version.
@@ -95,8 +95,8 @@ impl Effects {
             match if self.store.unchanged(&stored) { Ok(stored) } else { verify(&stored) } {
                 Ok(stored) => {
                     self.store.verified(stored.clone());
-                    let crate_version = self.crate_version(&stored.version());
-                    let version = self.known.add(stored, crate_version, None);
+                    let facts = self.store.records.facts(&stored.version());
+                    let version = self.known.add(stored, facts, None);
                     memory.last_good.insert(function, version);
                 }
                 Err(error) => {
@@ -112,11 +112,6 @@ impl Effects {
         memory.pinned = records.pinned().map(|(function, pin)| (function.clone(), pin)).collect();
         memory.stored = self.store.versions().into_iter().flatten().map(|kept| kept.function).collect();
         memory
-    }
-
-    /// The crate version of a stored version, as far as this manager or an earlier one has seen it.
-    fn crate_version(&self, version: &FunctionVersion) -> String {
-        self.store.records.crate_version(version).unwrap_or_default().to_owned()
     }
 
     /// Records what the core decided about versions.
@@ -204,7 +199,7 @@ impl Effects {
         match verify(&known.stored) {
             Ok(again) => {
                 self.store.verified(again.clone());
-                self.known.add(again, version.crate_version.clone(), version.warning.clone());
+                self.known.add(again, version.facts.clone(), version.warning.clone());
                 true
             }
             Err(error) => {
@@ -229,7 +224,7 @@ impl Effects {
                 size: kept.size,
                 state,
                 note: note.map(str::to_owned),
-                crate_version: self.crate_version(&kept.version()),
+                crate_version: self.store.records.facts(&kept.version()).crate_version,
                 function: kept.function,
                 version: kept.hash,
             }
@@ -254,16 +249,13 @@ impl Effects {
         let target = choice.target(request).map_err(|refusal| refusal.to_string())?;
         let hash = target.hash;
         let version = match self.known.versions.get(&FunctionVersion { function: function.clone(), hash }) {
-            Some(known) => CheckedVersion {
-                hash,
-                library: known.stored.path.clone(),
-                crate_version: known.crate_version.clone(),
-                warning: None,
-            },
+            Some(known) => {
+                CheckedVersion { hash, library: known.stored.path.clone(), facts: known.facts.clone(), warning: None }
+            }
             None => {
                 let stored = self.store.stored(function, hash).map_err(|error| error.to_string())?;
-                let crate_version = self.crate_version(&stored.version());
-                self.known.add(stored, crate_version, None)
+                let facts = self.store.records.facts(&stored.version());
+                self.known.add(stored, facts, None)
             }
         };
         match self.is_intact(function, &version) {

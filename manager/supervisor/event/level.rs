@@ -14,7 +14,7 @@ impl Event {
             Self::WorkerDied(_) | Self::ManagerError { .. } | Self::DirectoryFailed { .. } => Level::Error,
             Self::RolloutStopped { .. } => Level::Error,
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
-            Self::FunctionRejoined { .. } | Self::CanaryContinued { .. } => Level::Info,
+            Self::FunctionHasGo { .. } | Self::FunctionRejoined { .. } | Self::CanaryContinued { .. } => Level::Info,
             Self::RolledBack { .. } | Self::RollbackFinished(_) | Self::RolloutWithdrawn { .. } => Level::Info,
             Self::RetryFinished(_) => Level::Info,
             Self::RollbackFailed { .. } | Self::RetryFailed { .. } => Level::Error,

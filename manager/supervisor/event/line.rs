@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::Event;
+use super::{Event, WITH_GO};
 use crate::logging::escape;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::rollback::UntriedFile;
@@ -128,6 +128,7 @@ impl Event {
                 "{function}: starts alone, but not in one process with the other functions, so it gets workers of its own: \
                  {reason}"
             ),
+            Self::FunctionHasGo { function } => format!("{function}: gets workers of its own: {WITH_GO}"),
             Self::FunctionRejoined { function } => {
                 format!(
                     "{function}: starts in one process with the other functions again and no longer needs workers of its own"

@@ -110,7 +110,7 @@ impl Together {
     }
 
     fn reported(&self, name: &str) -> usize {
-        self.stage.count_events(|event| matches!(event, Event::FunctionIsolated { function, .. } if function == name))
+        self.stage.count_events(|event| matches!(event, Event::FunctionIsolated { function, .. } | Event::FunctionHasGo { function } if function == name))
     }
 
     fn deploy(&mut self, files: &[(&str, u64)], name: &str, content: u64) -> &mut Self {
@@ -219,6 +219,35 @@ fn a_new_version_that_does_not_fit_is_tried_and_rolled_out_in_workers_of_its_own
     together.settle();
     assert_eq!(together.workers(), "2*a-2+b-2");
     assert_eq!(together.stage.count_events(|event| matches!(event, Event::FunctionRejoined { .. })), 1);
+}
+
+/// P31: two of Go's runtimes in one process are not supported, so one is never loaded beside anything else.
+#[test]
+fn a_library_in_go_always_has_workers_of_its_own() {
+    let go = GO_CONTENT + 1;
+    let mut together = Together::start("count = 2", &[("a", go), ("b", 1), ("c", go)], Clashes(&[]));
+    together.settle();
+    let started_beside = |together: &Together| {
+        let with_go = |start: &&WorkerStart| {
+            start.functions.iter().any(|(_, version)| version.hash.test_name().ends_with(&go.to_string()))
+        };
+        together.stage.started.iter().filter(with_go).any(|start| start.functions.len() > 1)
+    };
+    assert_eq!(together.workers(), format!("2*a-{go} 2*b-1 2*c-{go}"));
+    assert_eq!(["a", "b", "c"].map(|name| together.reported(name)), [1, 0, 1]);
+    let note = together.stage.core.function_views(together.stage.now).find(|view| view.name == "a").unwrap().note;
+    assert_eq!(note.as_deref(), Some(&*format!("it has workers of its own: {}", crate::supervisor::event::WITH_GO)));
+    // Another version without Go goes to the others, and one with Go leaves them.
+    together.deploy(&[("a", 2), ("b", 1), ("c", go)], "a", 2);
+    assert_eq!(together.workers(), format!("2*a-2+b-1 2*c-{go}"));
+    together.deploy(&[("a", 2), ("b", go), ("c", go)], "b", go);
+    assert_eq!(together.workers(), format!("2*a-2 2*b-{go} 2*c-{go}"));
+    assert_eq!(together.stage.count_events(|event| matches!(event, Event::RolloutPromoted { .. })), 2);
+    assert!(!started_beside(&together));
+    // The configuration cannot put them together.
+    together.stage.input(scan(&[("a", 2), ("b", go), ("c", go)]));
+    together.settle();
+    assert_eq!(together.reported("b"), 1);
 }
 
 #[test]

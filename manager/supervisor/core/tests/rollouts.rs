@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plugins::content_hash::ShortHash;
+use crate::plugins::version_records::VersionFacts;
 use crate::supervisor::event::ServedVersion;
 
 #[test]
@@ -159,7 +160,7 @@ fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
 fn a_rollback_is_rolled_out_without_a_canary_and_holds_until_the_file_changes() {
     let mut stage = two_functions();
     let earlier =
-        CheckedVersion { hash: "a-0".into(), library: "/s".into(), crate_version: String::new(), warning: None };
+        CheckedVersion { hash: "a-0".into(), library: "/s".into(), facts: VersionFacts::default(), warning: None };
     stage.input(Input::Rollback { function: "a".into(), version: earlier, asked: BY });
     assert_eq!(stage.take_actions(), ["pin a a-0", "good a a-0", "start a"]);
     stage.serves(5);
@@ -222,7 +223,8 @@ fn a_job_that_has_killed_only_the_same_version_counts_against_it() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5).counts(5, 20, 0);
     stage.dies_in_job(5, 0);
-    let back = CheckedVersion { hash: "a-1".into(), library: "/s".into(), crate_version: String::new(), warning: None };
+    let back =
+        CheckedVersion { hash: "a-1".into(), library: "/s".into(), facts: VersionFacts::default(), warning: None };
     stage.input(Input::Rollback { function: "a".into(), version: back, asked: BY });
     stage.input(scan(&[("a", 3), ("b", 1)])).input(Input::Probed {
         function: "a".into(),

@@ -1,0 +1,3 @@
+module gm.local/my_function
+
+go 1.19

@@ -1,0 +1,3 @@
+module gm.local/json_pick
+
+go 1.19
