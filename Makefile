@@ -103,7 +103,7 @@ fmt: ## check the format
 	$(CARGO) fmt --all --check
 
 clippy: ## run clippy
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features gm-native/bench -- -D warnings
 
 doc: ## build the documentation of the code
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --exclude gm-native --no-deps --quiet

@@ -28,6 +28,8 @@
 // Times do not overflow: clippy.toml lists the arithmetic that cannot.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -13,6 +13,7 @@ mod peers;
 mod picture;
 mod raw;
 mod report;
+mod scale;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod usage;
@@ -36,11 +37,36 @@ struct Extent {
     divisor: usize,
     /// Workers whose memory and start are looked at.
     idle: usize,
+    /// Workers, and the functions they are for.
+    scales: &'static [(usize, usize)],
 }
 
-const WHOLE: Extent =
-    Extent { rounds: 5, sizes: &[16, 1 << 10, 64 << 10, 1 << 20], workers: &[1, 2, 4], divisor: 1, idle: 100 };
-const QUICK: Extent = Extent { rounds: 3, sizes: &[16, 64 << 10], workers: &[1], divisor: 4, idle: 20 };
+const WHOLE: Extent = Extent {
+    rounds: 5,
+    sizes: &[16, 1 << 10, 64 << 10, 1 << 20],
+    workers: &[1, 2, 4],
+    divisor: 1,
+    idle: 100,
+    scales: &[
+        (100, 1),
+        (100, 10),
+        (100, 100),
+        (1_000, 1),
+        (1_000, 10),
+        (1_000, 100),
+        (4_000, 1),
+        (4_000, 10),
+        (4_000, 100),
+    ],
+};
+const QUICK: Extent = Extent {
+    rounds: 3,
+    sizes: &[16, 64 << 10],
+    workers: &[1],
+    divisor: 4,
+    idle: 20,
+    scales: &[(100, 1), (1_000, 10)],
+};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -111,6 +137,10 @@ fn measure(extent: Extent, only: &str) -> Vec<Table> {
     run(format!("{} that wait for jobs", count(extent.idle, "worker")), &idle, extent.rounds.min(3), &|peer| {
         experiments::footprint(peer, extent.idle)
     });
+    if scale::TITLE.contains(only) {
+        eprintln!("{}", scale::TITLE);
+        tables.push(scale::table(extent.scales, extent.rounds));
+    }
     if only.is_empty() {
         tables.push(load_alone(extent));
     }
