@@ -1,6 +1,7 @@
 //! Tracks which functions exist, and in which version, from the results of scans and probes. Pure.
 
 mod announcements;
+mod entries;
 mod entry;
 mod missing;
 mod pins;
@@ -21,6 +22,7 @@ use crate::plugins::scan::{Candidate, NotAFile, ScanResult, ScanWarning};
 use crate::plugins::version_records::Pin;
 
 use announcements::{Announcements, has_changed};
+use entries::Entries;
 use entry::FunctionEntry;
 use missing::{MissingFunctions, REFILL};
 pub(crate) use pins::PinChange;
@@ -56,7 +58,7 @@ pub(crate) struct SavedVersions {
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    entries: BTreeMap<FunctionName, FunctionEntry>,
+    entries: Entries,
     saved: SavedVersions,
     /// For messages that tell the user which command to run.
     command: ManagerCommand,
@@ -177,7 +179,7 @@ impl Catalog {
         let identity = FileIdentity { dev: 0, ino: 0, size: 0, mtime: (0, 0), ctime: (0, 0) };
         let place = Candidate { function: function.clone(), dir: dir.clone(), path: path.clone(), identity };
         if last_good.is_some() {
-            self.entries.entry(function.clone()).or_insert_with(|| FunctionEntry::new(place.clone()));
+            self.entries.add(function, || FunctionEntry::new(place.clone()));
         }
         let entry = self.entries.get_mut(function).filter(|entry| entry.candidate.path == *path)?;
         let reason = reason.to_string();
@@ -227,7 +229,7 @@ impl Catalog {
                 true
             }
             None => {
-                self.entries.insert(function.clone(), FunctionEntry::new(candidate.clone()));
+                self.entries.add(function, || FunctionEntry::new(candidate.clone()));
                 true
             }
         }
@@ -341,24 +343,26 @@ impl Catalog {
     /// Files to probe again although they have not changed, because they failed for a transient reason. Nothing waits
     /// for such a probe.
     pub(crate) fn retries(&mut self, now: Duration) -> Vec<Candidate> {
-        let due = self.entries.values_mut().filter(|entry| entry.removed_at.is_none());
-        let due = due.filter_map(|entry| entry.retry.as_mut()?.begin(now).then(|| entry.candidate.clone()));
-        due.collect()
+        self.entries.change_unsettled(|entry| {
+            let is_due = entry.removed_at.is_none() && entry.retry.as_mut()?.begin(now);
+            is_due.then(|| entry.candidate.clone())
+        })
     }
 
     /// When the next of them is due.
     pub(crate) fn retry_due(&self) -> Option<Duration> {
-        self.entries.values().filter(|entry| entry.removed_at.is_none()).filter_map(|entry| entry.retry?.due()).min()
+        let there = self.entries.unsettled().filter(|(_, entry)| entry.removed_at.is_none());
+        there.filter_map(|(_, entry)| entry.retry?.due()).min()
     }
 
     /// Whether a refused file will be probed again even if it does not change.
     pub(crate) fn has_retries(&self) -> bool {
-        self.entries.values().any(|entry| entry.retry.is_some())
+        self.entries.unsettled().any(|(_, entry)| entry.retry.is_some())
     }
 
     /// New versions that wait for a canary or have one, by function.
     pub(crate) fn pending(&self) -> impl Iterator<Item = FunctionVersion> {
-        self.entries.iter().filter_map(|(function, entry)| {
+        self.entries.unsettled().filter_map(|(function, entry)| {
             Some(FunctionVersion { function: function.clone(), hash: entry.next.as_ref()?.hash })
         })
     }
@@ -415,7 +419,7 @@ impl Catalog {
 
     /// Whether the first scan and all its probes are over.
     pub(crate) fn is_settled(&self) -> bool {
-        self.was_scanned && self.entries.values().all(|entry| !entry.probing)
+        self.was_scanned && self.probing().next().is_none()
     }
 
     /// Whether the worker directories were read.
@@ -425,7 +429,7 @@ impl Catalog {
 
     /// Functions whose files are being probed.
     pub(crate) fn probing(&self) -> impl Iterator<Item = &FunctionName> {
-        self.entries.iter().filter(|(_, entry)| entry.probing).map(|(function, _)| function)
+        self.entries.unsettled().filter(|(_, entry)| entry.probing).map(|(function, _)| function)
     }
 
     /// Whether the function's file is being probed.

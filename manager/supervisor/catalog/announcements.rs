@@ -125,11 +125,10 @@ impl Catalog {
         self.announcements.seen = seen;
         if is_settled {
             events.extend(self.new_warnings_below());
-            let unreported = self
-                .entries
-                .values_mut()
-                .filter_map(|entry| Some((entry.candidate.path.clone(), entry.unreported.take()?)));
-            let unreported: Vec<(PathBuf, Event)> = unreported.collect();
+            let mut unreported = Vec::new();
+            self.entries.change_all(|_, entry| {
+                unreported.extend(entry.unreported.take().map(|event| (entry.candidate.path.clone(), event)));
+            });
             events.extend(unreported.into_iter().filter(|(path, _)| !self.is_needed(path)).map(|(_, event)| event));
         }
         events

@@ -79,6 +79,11 @@ impl FunctionEntry {
         self.next.is_some() || (is_looked_at && (serving.is_none() || self.known_content() != serving))
     }
 
+    /// Whether it waits for a probe or a canary, or is at it.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.probing || self.retry.is_some() || self.next.is_some()
+    }
+
     /// What to report about a version that was found.
     pub(super) fn announce(
         &self,

@@ -62,20 +62,21 @@ impl Catalog {
     ) {
         let unseen: Vec<&PathBuf> = scan.failed_dirs.iter().map(|(dir, _)| dir).chain(emptied).collect();
         let filled: BTreeSet<&PathBuf> = out.probe.iter().map(|candidate| &candidate.dir).collect();
-        for (function, entry) in &mut self.entries {
+        let refilled = &self.emptied;
+        self.entries.change_all(|function, entry| {
             let dir = &entry.candidate.dir;
             let is_there = scan.candidates.keys().any(|name| name == function)
                 || unseen.contains(&dir)
                 || scan.skipped.iter().any(|(path, _)| *path == entry.candidate.path);
-            let refills = self.emptied.contains(dir);
+            let refills = refilled.contains(dir);
             let wait = if refills || single.contains(dir) { grace.saturating_mul(REFILL) } else { grace };
             entry.removed_at = match entry.removed_at {
                 _ if is_there => None,
                 Some(at) if !(refills && filled.contains(dir)) => Some(at),
                 _ => Some(now.saturating_add(wait)),
             };
-        }
-        let gone = self.entries.extract_if(.., |_, entry| entry.removed_at.is_some_and(|at| now >= at));
+        });
+        let gone = self.entries.extract_if(|_, entry| entry.removed_at.is_some_and(|at| now >= at));
         for (function, entry) in gone {
             // What was never a function is not reported as removed.
             if entry.version.is_some() || !entry.is_dependency {
