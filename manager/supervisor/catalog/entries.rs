@@ -71,3 +71,47 @@ impl Entries {
         results
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::identity::FileIdentity;
+    use crate::plugins::scan::Candidate;
+
+    fn found(function: &str) -> FunctionEntry {
+        let identity = FileIdentity { dev: 1, ino: 1, size: 2, mtime: (0, 0), ctime: (0, 0) };
+        let (dir, path) = ("/w".into(), format!("/w/{function}.so").into());
+        FunctionEntry::new(Candidate { function: function.into(), dir, path, identity })
+    }
+
+    fn settle(entry: &mut FunctionEntry) {
+        entry.probing = false;
+    }
+
+    /// The unsettled functions, and how many entries the next look visits.
+    fn look(entries: &mut Entries) -> (String, usize) {
+        let unsettled = entries.unsettled().map(|(function, _)| function.as_str()).collect();
+        (unsettled, entries.change_unsettled(|_| Some(())).len())
+    }
+
+    /// M22: a message costs no more with a hundred functions.
+    #[test]
+    fn an_entry_that_has_settled_is_visited_once_more_and_then_left_alone() {
+        let mut entries = Entries::default();
+        for function in ["a", "b", "c"] {
+            entries.add(&function.into(), || found(function));
+        }
+        assert_eq!(look(&mut entries), ("abc".into(), 3));
+        settle(entries.get_mut("a").unwrap());
+        settle(entries.get_mut("c").unwrap());
+        assert_eq!(look(&mut entries), ("b".into(), 3));
+        assert_eq!(look(&mut entries), ("b".into(), 1));
+        entries.change_all(|_, entry| settle(entry));
+        assert_eq!(look(&mut entries), (String::new(), 3));
+        assert_eq!(look(&mut entries), (String::new(), 0));
+        entries.get_mut("c").unwrap().has_changed();
+        assert_eq!(look(&mut entries), ("c".into(), 1));
+        let gone: Vec<_> = entries.extract_if(|function, _| function.as_str() == "c").collect();
+        assert_eq!((gone.len(), look(&mut entries)), (1, (String::new(), 0)));
+    }
+}
