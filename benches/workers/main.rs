@@ -59,14 +59,8 @@ const WHOLE: Extent = Extent {
         (4_000, 100),
     ],
 };
-const QUICK: Extent = Extent {
-    rounds: 3,
-    sizes: &[16, 64 << 10],
-    workers: &[1],
-    divisor: 4,
-    idle: 20,
-    scales: &[(100, 1), (1_000, 10)],
-};
+const QUICK: Extent =
+    Extent { rounds: 3, sizes: &[16, 64 << 10], workers: &[1], divisor: 4, idle: 20, scales: &[(100, 1), (1_000, 10)] };
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
