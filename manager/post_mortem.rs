@@ -9,7 +9,7 @@ mod signals;
 mod workload;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,12 +21,13 @@ use crate::crash::files::{CRASHES, RecordDir, TOTAL_MAX};
 use crate::crash::quarantine::QuarantinedJob;
 use crate::crash::report::{CrashReport, Frame, SnapshotFacts, SnapshotMoment};
 use crate::crash::snapshot::ThreadSnapshot;
+use crate::plugins::display_path::DisplayPath;
 use crate::plugins::store::STORE;
 use crate::system::channel::Channel;
 use crate::system::crash_area::Cause;
 use crate::system::errors::reason;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
-use crate::system::{exit, memory};
+use crate::system::{crash_handler, exit, memory};
 use crate::worker::messages::{decode, encode};
 use workload::KeptWorkload;
 
@@ -68,8 +69,10 @@ pub(crate) struct PostMortemResult {
     pub stack_overflow: bool,
     /// Why the place is not known.
     pub unknown: Option<String>,
-    /// Why there is no report.
+    /// Why there is no report, or one without the calls.
     pub unwritten: Option<String>,
+    /// Why the job is not kept.
+    pub unkept: Option<String>,
 }
 
 /// The child's main function.
@@ -102,10 +105,9 @@ fn examine(request: PostMortemRequest, snapshot: Option<File>) -> PostMortemResu
         Err(error) => (None, Some(format!("its snapshot cannot be read: {}", reason(&error)))),
     };
     let workload = KeptWorkload::of(snapshot.as_ref(), request.workload_max);
-    let kept = quarantine::keep(&request, &workload);
-    let mut found = write_report(request, snapshot.as_ref(), unread, &workload);
-    found.unwritten = found.unwritten.or_else(|| kept.err());
-    found
+    let unkept = quarantine::keep(&request, &workload).err();
+    let found = write_report(request, snapshot.as_ref(), unread, &workload);
+    PostMortemResult { unkept, ..found }
 }
 
 fn write_report(
@@ -118,7 +120,7 @@ fn write_report(
     let Some((id, mut report)) = report.and_then(|report| Some((report.id?, report))) else {
         return PostMortemResult::default();
     };
-    report.frames_note = unread.or_else(|| snapshot.is_none().then(|| without_snapshot(&report, timed_out).into()));
+    report.frames_note = unread.or_else(|| snapshot.is_none().then(|| without_snapshot(&report, timed_out)));
     let stack_overflow = snapshot.is_some_and(overflows_stack);
     if stack_overflow {
         report.notes.push("the thread has overflowed its stack".into());
@@ -130,10 +132,12 @@ fn write_report(
         job.workload_note = workload.note.clone();
         job.sha256 = workload.sha256.clone();
     }
-    let opened = RecordDir::create(&state_dir.join(CRASHES)).map_err(|error| error.to_string());
+    let path = state_dir.join(CRASHES);
+    let failed = |error: &io::Error| format!("in {}: {}", DisplayPath(&path), reason(error));
+    let opened = RecordDir::create(&path).map_err(|error| format!("{} {}", DisplayPath(&path), reason(&error)));
     let written = opened.and_then(|opened| {
         let whole = workload.whole.filter(|_| report.job.is_some());
-        opened.write(id, &report, whole).map_err(|error| reason(&error).to_string()).map(|()| opened)
+        opened.write(id, &report, whole).map_err(|error| failed(&error)).map(|()| opened)
     });
     if let Some(snapshot) = snapshot {
         let own = OwnCode::in_directory(&state_dir.join(STORE));
@@ -141,7 +145,7 @@ fn write_report(
         (report.frames, report.frames_note) = (frames, note);
     }
     let unwritten = written.and_then(|opened| {
-        opened.write(id, &report, None).map_err(|error| reason(&error).to_string())?;
+        opened.write(id, &report, None).map_err(|error| failed(&error))?;
         // What cannot be removed now is removed after the next death.
         let _ = opened.prune(crash_keep as usize, TOTAL_MAX);
         Ok(())
@@ -158,27 +162,40 @@ pub(crate) fn describe(snapshot: &File, library: &Path) -> Vec<String> {
     overflow.into_iter().chain(calls).chain(note).collect()
 }
 
-/// Whether the thread has run into what lies below its stack: memory near the stack pointer would be there otherwise.
+/// Whether the thread has run into what lies below its stack.
 fn overflows_stack(snapshot: &ThreadSnapshot) -> bool {
+    let is_fault = [libc::SIGSEGV, libc::SIGBUS].contains(&snapshot.signal) && !snapshot.was_sent();
+    let (pc, sp) = (snapshot.registers.pc(), snapshot.registers.sp());
+    // Where the stack pointer itself is wrong, nothing was found there.
+    is_fault && snapshot.stack.as_ref().is_some_and(|stack| is_overflow(snapshot.fault_address, pc, sp, stack.start))
+}
+
+/// Whether a fault is near the stack pointer, and below `lowest`, the first address from there on that can be read. A
+/// jump into a stack, and a write beyond its upper end, may be as near.
+fn is_overflow(fault: u64, pc: u64, sp: u64, lowest: u64) -> bool {
     /// A function that needs more probes its stack page by page.
     const NEAR: u64 = 64 << 10;
-    let is_fault = [libc::SIGSEGV, libc::SIGBUS].contains(&snapshot.signal) && !snapshot.was_sent();
-    // Where the stack pointer itself is wrong, nothing was found there.
-    is_fault && snapshot.stack.is_some() && snapshot.fault_address.abs_diff(snapshot.registers.sp()) < NEAR
+    fault < lowest && fault != pc && fault.abs_diff(sp) < NEAR
 }
 
 /// Why a worker that ended like this has saved nothing.
-fn without_snapshot(report: &CrashReport, timed_out: bool) -> &'static str {
+fn without_snapshot(report: &CrashReport, timed_out: bool) -> String {
     if timed_out {
         "the process did not take the signal that asks where it is: it blocks signals, runs another program, or had no time \
-         to"
-    } else if report.end.contains("SIGKILL") {
-        "SIGKILL leaves no time to save the stack"
-    } else if report.end.starts_with("killed by") {
-        "the stack was not saved: the library has a handler of its own for this signal, or a thread that it made has \
-         overflowed its stack"
+         to".into()
+    } else if let Some(how) = report.end.strip_prefix("killed by ") {
+        let signal = how.split(' ').next().unwrap_or_default();
+        if crash_handler::SIGNALS.iter().any(|saved| signals::name(*saved) == signal) {
+            format!(
+                "the stack was not saved: the library has a handler of its own for this signal, ignores it or blocks it; it \
+                 has replaced the stack of signal handlers (sigaltstack); or a thread that it made has overflowed its \
+                 stack ({signal})"
+            )
+        } else {
+            format!("{signal} ends a process before it can save its stack")
+        }
     } else {
-        "a process that exits saves no stack"
+        "a process that exits saves no stack".into()
     }
 }
 
@@ -210,12 +227,19 @@ fn result(report: &CrashReport, unwritten: Option<String>) -> PostMortemResult {
     let at = top.and_then(|top| report.frames.iter().position(|frame| std::ptr::eq(frame, top)));
     let outer = at.and_then(|at| report.frames.get(at.checked_add(1)?..)).unwrap_or_default();
     let caller = outer.iter().find(|frame| frame.own || top.is_some_and(|top| !top.own));
+    let unknown = match (&report.frames_note, top) {
+        (note, None) => note.clone(),
+        // An address alone is no place.
+        (Some(note), Some(top)) if top.module.is_empty() => Some(format!("it was at {}; {note}", top.place())),
+        (_, Some(_)) => None,
+    };
     PostMortemResult {
-        place: top.map(Frame::place),
-        called_from: caller.map(Frame::place),
+        place: top.filter(|_| unknown.is_none()).map(Frame::place),
+        called_from: caller.filter(|_| unknown.is_none()).map(Frame::place),
         stack_overflow: false,
-        unknown: report.frames_note.clone().filter(|_| top.is_none()),
+        unknown,
         unwritten,
+        unkept: None,
     }
 }
 
@@ -233,5 +257,40 @@ mod tests {
         assert_eq!((found.place.as_deref(), found.called_from.as_deref()), (Some("parse ()"), Some("run ()")));
         let report = CrashReport { frames_note: Some("no stack".into()), ..CrashReport::default() };
         assert_eq!(result(&report, None).unknown.as_deref(), Some("no stack"));
+        let nowhere = Frame { address: 0x10, ..Frame::default() };
+        let report = CrashReport { frames: vec![nowhere], ..report };
+        let found = result(&report, None);
+        assert_eq!((found.place, found.unknown.as_deref()), (None, Some("it was at 0x10; no stack")));
+    }
+
+    #[test]
+    fn a_stack_is_overflowed_below_and_nowhere_else() {
+        const SP: u64 = 0x7f00_1000;
+        for (name, fault, pc, lowest, overflows) in [
+            ("a call at the lowest word", SP - 8, 1, SP, true),
+            ("the stack pointer is below the stack", SP, 1, SP + 0x800, true),
+            ("so is part of the frame", SP + 0x100, 1, SP + 0x800, true),
+            ("a jump into the stack", SP + 0x20, SP + 0x20, SP, false),
+            ("a jump to just below it", SP - 0x20, SP - 0x20, SP, false),
+            ("a write beyond its upper end", SP + 0x900, 1, SP, false),
+            ("elsewhere", 0, 1, SP, false),
+        ] {
+            assert_eq!(is_overflow(fault, pc, SP, lowest), overflows, "{name}");
+        }
+    }
+
+    #[test]
+    fn why_there_is_no_snapshot() {
+        for (end, timed_out, why) in [
+            ("killed by SIGSEGV", false, "has a handler of its own for this signal"),
+            ("killed by SIGABRT after a failed allocation", false, "sigaltstack"),
+            ("killed by SIGKILL", false, "SIGKILL ends a process before"),
+            ("killed by SIGALRM", false, "SIGALRM ends a process before"),
+            ("exited with code 0", false, "a process that exits"),
+            ("killed by SIGKILL", true, "did not take the signal"),
+        ] {
+            let report = CrashReport { end: end.into(), ..CrashReport::default() };
+            assert!(without_snapshot(&report, timed_out).contains(why), "{end}");
+        }
     }
 }

@@ -36,6 +36,14 @@ pub fn run(cli: &Cli, args: &QuarantineArgs) -> ExitCode {
     done.unwrap_or_else(|code| code)
 }
 
+/// The job that an argument names, also by an id that it had before it killed more workers.
+fn read(jobs: &Records<QuarantinedJob>, argument: &str) -> Result<(RecordId, QuarantinedJob), ExitCode> {
+    let replacement = argument.parse().ok().and_then(|id| jobs.find(|job| job.replaces.contains(&id)));
+    let Some((id, job)) = replacement else { return jobs.read(argument) };
+    eprintln!("gm-native: {}: the same job was kept again, as {id}", escape(argument));
+    Ok((id, job))
+}
+
 fn list(jobs: &Records<QuarantinedJob>, format: OutputFormat) -> Result<ExitCode, ExitCode> {
     let mut all = jobs.list()?;
     all.reverse();
@@ -75,7 +83,7 @@ fn workload_size(job: &QuarantinedJob) -> String {
 }
 
 fn show(jobs: &Records<QuarantinedJob>, id: &str, json: bool) -> Result<ExitCode, ExitCode> {
-    let (id, job) = jobs.read(id)?;
+    let (id, job) = read(jobs, id)?;
     if json {
         return Ok(finish(&json_of(&job), 0));
     }
@@ -113,7 +121,7 @@ fn text(id: RecordId, job: &QuarantinedJob, workload: &str, command: &ManagerCom
 fn remove(jobs: &Records<QuarantinedJob>, ids: &[String]) -> Result<ExitCode, ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for id in ids {
-        match jobs.read(id) {
+        match read(jobs, id) {
             Ok((id, job)) => match jobs.remove(id) {
                 Ok(()) => println!("{id}: a job of {} was removed", job.function),
                 Err(reason) => code = fail(&format!("{id}: {reason}"), 1),

@@ -61,6 +61,13 @@ impl<T: Record> Records<T> {
         Ok((id, record))
     }
 
+    /// The newest record of this kind. What cannot be read is passed over.
+    pub(super) fn find(&self, is_it: impl Fn(&T) -> bool) -> Option<(RecordId, T)> {
+        let mut listing = self.dir.as_ref()?.list().ok()?;
+        listing.records.reverse();
+        listing.records.into_iter().find(|(_, record)| is_it(record))
+    }
+
     /// The whole workload beside a record.
     ///
     /// # Errors

@@ -92,7 +92,11 @@ pub(crate) fn backtrace(snapshot: &ThreadSnapshot, open: Open<'_>, own: &OwnCode
     let unwound = unwind::unwind(snapshot, &mut modules);
     let mut notes = Vec::new();
     if snapshot.mappings.is_none() {
-        notes.push("the list of mapped files was not saved".to_owned());
+        notes.push(
+            "the list of mapped files was not saved: no descriptor was free, /proc cannot be read (after chroot), or the \
+             library has given the thread a stack for signal handlers (sigaltstack) that is too small"
+                .to_owned(),
+        );
     }
     let mut frames = named_frames(&unwound.calls, &mut modules, own);
     let more = frames.len().saturating_sub(FRAMES);

@@ -44,6 +44,9 @@ pub(crate) struct QuarantinedJob {
     /// SHA-256 of the workload, if it is whole.
     #[serde(default)]
     pub sha256: Option<String>,
+    /// Ids under which the same job was kept before, the latest first.
+    #[serde(default)]
+    pub replaces: Vec<RecordId>,
 }
 
 impl Record for QuarantinedJob {
@@ -56,7 +59,17 @@ pub(crate) fn is_named(unique: &str) -> bool {
     !unique.is_empty() && unique != "-"
 }
 
+/// How many former ids of a job are known.
+const REPLACES: usize = 1000;
+
 impl QuarantinedJob {
+    /// This one is kept instead of `other`, whose id goes on to name it.
+    pub(crate) fn replace(&mut self, other: &Self) {
+        let ids = std::iter::once(other.id).chain(other.replaces.iter().copied());
+        self.replaces.extend(ids);
+        self.replaces.truncate(REPLACES);
+    }
+
     /// Whether two are the same job, by its client's name for it or by its workload.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let is_named_alike = is_named(&self.unique) && self.unique == other.unique;

@@ -224,7 +224,9 @@ impl CrashReport {
 
     /// What makes two crashes the same: the function, its version, and where it crashed.
     pub(crate) fn group(&self) -> (Option<&FunctionName>, Option<ShortHash>, String) {
-        let place = self.top_frame().map_or_else(|| self.end.clone(), Frame::place);
+        // An address alone is another one in each process.
+        let top = self.top_frame().filter(|top| !top.module.is_empty() || self.frames_note.is_none());
+        let place = top.map_or_else(|| self.end.clone(), Frame::place);
         (self.function.as_ref(), self.version, place)
     }
 }

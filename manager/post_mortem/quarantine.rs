@@ -1,7 +1,5 @@
 //! Keeps a job that has killed as many workers as it may.
 
-use std::io;
-
 use super::PostMortemRequest;
 use super::workload::KeptWorkload;
 use crate::crash::files::{QUARANTINE, RecordDir, TOTAL_MAX};
@@ -15,7 +13,7 @@ use crate::system::errors::reason;
 /// Why it was not written: a clause.
 pub(super) fn keep(request: &PostMortemRequest, workload: &KeptWorkload<'_>) -> Result<(), String> {
     let Some(job) = &request.quarantined else { return Ok(()) };
-    let job = QuarantinedJob {
+    let mut job = QuarantinedJob {
         workload_size: workload.size,
         workload_kept: workload.whole.is_some(),
         workload_note: workload.note.clone(),
@@ -23,21 +21,22 @@ pub(super) fn keep(request: &PostMortemRequest, workload: &KeptWorkload<'_>) -> 
         ..job.clone()
     };
     let path = request.state_dir.join(QUARANTINE);
-    let failed = |why: String| format!("the job cannot be kept in {}: {why}", DisplayPath(&path));
-    let dir = RecordDir::create(&path).map_err(|error| failed(format!("the directory {}", reason(&error))))?;
-    dir.write(job.id, &job, workload.whole).map_err(|error| failed(reason(&error)))?;
+    let path = DisplayPath(&path);
+    let dir = RecordDir::create(path.0).map_err(|error| format!("{path} {}", reason(&error)))?;
+    let same = same_jobs(&dir, &job);
+    same.iter().for_each(|other| job.replace(other));
+    dir.write(job.id, &job, workload.whole).map_err(|error| format!("in {path}: {}", reason(&error)))?;
     // What cannot be removed now is removed after the next one.
-    let _ = remove_same(&dir, &job);
+    same.iter().for_each(|other| drop(dir.remove(other.id)));
     let _ = dir.prune(request.quarantine_keep as usize, TOTAL_MAX);
     Ok(())
 }
 
-/// A job that was submitted again is kept once.
-fn remove_same(dir: &RecordDir<QuarantinedJob>, job: &QuarantinedJob) -> io::Result<()> {
-    for (id, other) in dir.list()?.records {
-        if id != job.id && job.is_same(&other) {
-            dir.remove(id)?;
-        }
-    }
-    Ok(())
+/// A job that was submitted again is kept once. What cannot be read is another job.
+fn same_jobs(dir: &RecordDir<QuarantinedJob>, job: &QuarantinedJob) -> Vec<QuarantinedJob> {
+    let kept = dir.list().map(|listing| listing.records).unwrap_or_default();
+    let named = kept.into_iter().map(|(id, other)| QuarantinedJob { id, ..other });
+    let mut same: Vec<QuarantinedJob> = named.filter(|other| other.id != job.id && job.is_same(other)).collect();
+    same.reverse();
+    same
 }

@@ -330,8 +330,10 @@ GM_PRINTF(2, 3) static inline int gm_create_failedf(gm_context *context, const c
 
 #ifdef __cplusplus
 #define GM_LINKAGE extern "C"
+#define GM_NOEXCEPT_ noexcept
 #else
 #define GM_LINKAGE extern
+#define GM_NOEXCEPT_
 #endif
 
 /* The first bytes of an entry. It is a list, since 32 characters without a NUL are no string in C++. */
@@ -370,11 +372,12 @@ GM_PRINTF(2, 3) static inline int gm_create_failedf(gm_context *context, const c
  * A function without state. Its body follows; `job` is the job. It returns 0, and the result is what gm_result was given
  * (empty without that), or anything else, and the job fails.
  *
- * `name` is the function's and the library's name, so no C function of the library can have it.
+ * `name` is the function's and the library's name, so no C function of the library can have it. In C++ an exception that
+ * leaves the body ends the worker, with its type and what() in the log; gm_plugin.hpp makes a failure of it.
  */
 #define GM_FUNCTION(name)                                                                                              \
     static int gm_run_##name(gm_job *job);                                                                             \
-    static int gm_call_##name(void *state, gm_job *job) {                                                              \
+    static int gm_call_##name(void *state, gm_job *job) GM_NOEXCEPT_ {                                                 \
         (void)state;                                                                                                   \
         return gm_run_##name(job);                                                                                     \
     }                                                                                                                  \

@@ -100,3 +100,46 @@ fn sizes_that_no_packet_has_are_failures_and_no_crashes() {
     assert_eq!(Job::act(&gearmand, "", "no message").failure().trim_end(), "gm_fail was called without a message");
     assert!(manager.events().iter().all(|event| event["event"] != "worker_died"), "{}", manager.log());
 }
+
+/// P32: what is not known is not guessed.
+#[test]
+fn the_line_of_a_crash_does_not_guess() {
+    let (gearmand, manager) = served("");
+    let at_the_call = line("stack");
+    for (how, is_known, words) in [
+        ("stack", true, at_the_call.as_str()),
+        ("out of descriptors", false, "no descriptor was free"),
+        ("alarm", false, "SIGALRM ends a process before"),
+        ("ignored", false, "ignores it"),
+    ] {
+        Job::act(&gearmand, how, how).failure();
+        let (examined, _) = report(&manager, how);
+        let [found, other] = if is_known { ["place", "unknown"] } else { ["unknown", "place"] };
+        assert!(examined[found].as_str().unwrap_or_default().contains(words), "{how}: {examined}");
+        assert_eq!([&examined[other], &examined["stack_overflow"]], [&Value::Null, &Value::from(false)], "{examined}");
+    }
+}
+
+const THROWS: &str = r#"
+#include <gm_plugin.h>
+#include <stdexcept>
+
+GM_FUNCTION(act) {
+    if (gm_workload_size(job)) throw std::range_error("no such row"); /* throw */
+    return 0;
+}
+"#;
+
+/// P32: without gm_plugin.hpp it ends the worker.
+#[test]
+fn an_exception_that_leaves_a_function_in_cpp_is_named() {
+    let include = format!("-I{}", repository().join("plugin-api/include").display());
+    let library = build::cpp("act.so", THROWS, &["-shared", "-fPIC", &include]);
+    let gearmand = Gearmand::start();
+    let manager = Setup::new(&[gearmand.server()]).plugin("act", &library).ini("on_crash = fail").start();
+    wait_serving(&manager, "act");
+    Job::act(&gearmand, "u", "x").failure();
+    let (examined, report) = report(&manager, "u");
+    assert!(examined["place"].as_str().unwrap_or_default().contains("source.cc:6:"), "{examined}");
+    assert!(report["output"].to_string().contains("what():  no such row"), "{report}");
+}

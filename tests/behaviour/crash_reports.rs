@@ -82,6 +82,23 @@ fn every_death_leaves_a_report() {
     assert_eq!((&report["at"], &report["job"]), (&"idle".into(), &Value::Null));
 }
 
+/// M25: what cannot be written is said with its path, and what was found all the same.
+#[test]
+fn a_crash_whose_report_cannot_be_written_has_its_line() {
+    let (gearmand, manager) = served("max_attempts = 1");
+    for name in ["crashes", "quarantine"] {
+        fs::write(manager.dir().join("state").join(name), "").unwrap();
+    }
+    Job::act(&gearmand, "u1", "crash null").failure();
+    let died = manager.wait_event("worker_died", |_| true);
+    let examined = manager.wait_event("worker_examined", |event| event["report"] == died["report"]);
+    assert!(examined["place"].is_string() && examined["unknown"].is_null(), "{examined}");
+    let unwritten = examined["unwritten"].as_str().unwrap();
+    assert!(unwritten.ends_with("/state/crashes is no directory"), "{unwritten}");
+    let unkept = manager.wait_log("cannot be kept");
+    assert!(unkept.contains("act: job H:") && unkept.contains("/state/quarantine is no directory"), "{unkept}");
+}
+
 /// M25: reports are bounded, whatever happens. `make deaths` does the same a thousand times.
 #[test]
 fn many_crashes_leave_few_reports() {

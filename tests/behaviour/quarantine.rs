@@ -86,10 +86,15 @@ fn a_poison_job_that_is_submitted_again_kills_one_worker_more() {
     for (unique, workload) in [("u1", "abort"), ("", "print x\nabort")] {
         let notes = path(&manager, &format!("notes{unique}"));
         let workload = format!("note {notes}\n{workload}");
-        quarantined(&gearmand, &mut manager, unique, &workload);
+        let first = quarantined(&gearmand, &mut manager, unique, &workload);
         assert_eq!(lines(&notes).len(), 2, "{unique}");
-        quarantined(&gearmand, &mut manager, unique, &workload);
+        let second = quarantined(&gearmand, &mut manager, unique, &workload);
         assert_eq!(lines(&notes).len(), 3, "{unique}");
+        let third = quarantined(&gearmand, &mut manager, unique, &workload);
+        for earlier in [first, second] {
+            let shown = command(&manager, &["show", &earlier]);
+            assert!(shown.starts_with(&format!("job {third} in")), "the log names {earlier}: {shown}");
+        }
         wait_serving(&manager, "act");
     }
     assert_eq!(command(&manager, &["list"]).lines().count(), 3, "each is kept once");

@@ -32,7 +32,7 @@ pub(super) fn resubmit(
 ) -> Result<ExitCode, ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for id in ids {
-        let submitted = jobs.read(id).and_then(|(id, job)| submit(jobs, id, &job, priority));
+        let submitted = super::read(jobs, id).and_then(|(id, job)| submit(jobs, id, &job, priority));
         code = submitted.err().unwrap_or(code);
     }
     Ok(code)

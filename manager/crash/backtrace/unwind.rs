@@ -85,6 +85,7 @@ fn no_caller(snapshot: &ThreadSnapshot) -> String {
     let sp = snapshot.registers.sp();
     match snapshot.stack {
         None => format!("the callers are unknown: there is no memory at the stack pointer, {sp:#x}"),
+        Some(_) if snapshot.mappings.is_none() => "so the callers are unknown".into(),
         Some(_) => "the callers are unknown: the thread executed what is no code, and its stack names no caller".into(),
     }
 }

@@ -84,6 +84,8 @@ struct Examination {
 /// An examination that is under way.
 pub(super) struct PostMortem {
     examined: Option<ExaminedWorker>,
+    /// The job to keep, in words.
+    job: Option<String>,
     result: Option<PostMortemResult>,
     /// When it is killed; `None` once it was.
     deadline: Option<Duration>,
@@ -187,6 +189,7 @@ impl Effects {
             workload_kept: false,
             workload_note: None,
             sha256: None,
+            replaces: Vec::new(),
         };
         let is_kept = remains.workload().is_some_and(|workload| workload.is_whole);
         self.report(&Event::JobQuarantined(QuarantineEvent::of(&job, is_kept)));
@@ -248,7 +251,11 @@ impl Effects {
             match self.start_post_mortem(&request, snapshot, examined.clone()) {
                 Ok(()) => return,
                 Err(error) => {
-                    self.report_examined(examined, format!("no process could be started: {}", reason(&error)))
+                    let why = format!("no process could be started: {}", reason(&error));
+                    if let Some(job) = &request.quarantined {
+                        self.report_unkept(&in_words(job), &why);
+                    }
+                    self.report_examined(examined, why);
                 }
             }
         }
@@ -300,21 +307,23 @@ impl Effects {
         snapshot: Option<File>,
         examined: Option<ExaminedWorker>,
     ) -> io::Result<()> {
+        let job = request.quarantined.as_ref().map(in_words);
         let request = file_holding(&messages::encode(request))?;
         let deadline = Some(clock::now().saturating_add(TIMEOUT));
-        let kind = PostMortem { examined, result: None, deadline };
+        let kind = PostMortem { examined, job, result: None, deadline };
         let extra = std::iter::once(request).chain(snapshot.map(Into::into)).collect();
         self.spawn(ROLE, extra, ChildKind::PostMortem(Box::new(kind))).map(drop)
     }
 
     /// Nothing was written.
     fn report_examined(&mut self, examined: Option<ExaminedWorker>, unwritten: String) {
-        match examined {
-            Some(examined) => {
-                self.report(&Event::WorkerExamined(ExaminedWorker { unwritten: Some(unwritten), ..examined }));
-            }
-            None => self.report_error(format!("a job in quarantine is not kept: {unwritten}")),
+        if let Some(examined) = examined {
+            self.report(&Event::WorkerExamined(ExaminedWorker { unwritten: Some(unwritten), ..examined }));
         }
+    }
+
+    fn report_unkept(&mut self, job: &str, why: &str) {
+        self.report_error(format!("{job} cannot be kept: {why}"));
     }
 
     fn state_dir(&self) -> PathBuf {
@@ -322,29 +331,24 @@ impl Effects {
     }
 
     pub(super) fn post_mortem_ended(&mut self, post_mortem: PostMortem, end: Option<ExitStatus>) {
-        let PostMortem { examined, result, deadline } = post_mortem;
+        let PostMortem { examined, job, result, deadline } = post_mortem;
         let unfinished = || match end {
             _ if deadline.is_none() => format!("its examination took longer than {} s", TIMEOUT.as_secs()),
-            Some(end) => format!("the process that examined it {end}"),
+            Some(end) => format!("the process that examined it ended early: {end}"),
             None => "its examination did not end".into(),
         };
-        match (examined, result) {
-            (examined, Some(PostMortemResult { unwritten: Some(reason), .. })) => {
-                self.report_examined(examined, reason)
-            }
-            (
-                Some(examined),
-                Some(PostMortemResult { place, called_from, stack_overflow, unknown, unwritten: None }),
-            ) => {
-                let found = ExaminedWorker { place, called_from, stack_overflow, unknown, ..examined };
-                self.report(&Event::WorkerExamined(found));
-            }
-            (Some(examined), None) => {
-                let unknown = Some(unfinished());
-                self.report(&Event::WorkerExamined(ExaminedWorker { unknown, ..examined }));
-            }
-            (None, Some(_)) => {}
-            (None, None) => self.report_examined(None, unfinished()),
+        let PostMortemResult { place, called_from, stack_overflow, unknown, unwritten, unkept } = result
+            .unwrap_or_else(|| PostMortemResult {
+                unknown: Some(unfinished()),
+                unkept: Some(format!("{}, perhaps before the job was written", unfinished())),
+                ..PostMortemResult::default()
+            });
+        if let (Some(job), Some(why)) = (job, unkept) {
+            self.report_unkept(&job, &why);
+        }
+        if let Some(examined) = examined {
+            let found = ExaminedWorker { place, called_from, stack_overflow, unknown, unwritten, ..examined };
+            self.report(&Event::WorkerExamined(found));
         }
         self.next_post_mortem();
     }
@@ -408,6 +412,11 @@ fn system_versions() -> SystemVersions {
         kernel: kernel.unwrap_or_default(),
         glibc: glibc.unwrap_or_default(),
     }
+}
+
+/// For a line in the log: `reverse: job H:host:12 in quarantine as 20261124-1`.
+fn in_words(job: &QuarantinedJob) -> String {
+    format!("{}: job {} in quarantine as {}", job.function, job.handle, job.id)
 }
 
 /// The settings of a function, without its secrets.

@@ -1,5 +1,6 @@
 /* A function that does what C lets it do, and what the worker has to survive. */
 #include <gm_plugin.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -34,6 +35,21 @@ GM_FUNCTION(act) {
         struct rlimit none = {0, 0};
         setrlimit(RLIMIT_NOFILE, &none);
         return gm_result_text(job, "lowered");
+    }
+    CASE("out of descriptors") {
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_NOFILE, &none);
+        *nowhere = 1;
+    }
+    CASE("stack") {
+        char code[64];
+        memset(code, 0x90, sizeof code);
+        ((void (*)(void))(void *)code)(); /* stack */
+    }
+    CASE("alarm") raise(SIGALRM);
+    CASE("ignored") {
+        signal(SIGSEGV, SIG_IGN);
+        *nowhere = 1;
     }
     CASE("unmapped result") return gm_result_owned(job, (void *)0x1234, 100, NULL); /* unmapped result */
     CASE("unmapped data") return gm_data(job, (void *)0x1234, 100); /* unmapped data */
