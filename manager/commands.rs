@@ -19,6 +19,8 @@ pub mod run;
 mod sibling;
 mod start;
 pub mod status;
+pub mod steering;
+pub mod stop;
 pub mod submit;
 mod table;
 pub mod versions;
@@ -78,6 +80,11 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Versions(args)) => with_manager(cli, |control| versions::list(control, format(args.json))),
         Some(Command::Rollback(args)) => rollback::run(cli, args),
         Some(Command::Retry(args)) => retry::run(cli, args),
+        Some(Command::Restart(args)) => steering::restart(cli, args),
+        Some(Command::Kill(args)) => steering::kill(cli, args),
+        Some(Command::Reload(args)) => steering::reload(cli, args),
+        Some(Command::Stop(args)) => stop::run(cli, args),
+        Some(Command::LogLevel(args)) => steering::log_level(cli, args),
         Some(Command::Events(args)) => with_manager(cli, |control| match args.follow {
             true => events::follow(control, format(args.json)),
             false => events::latest(control, format(args.json)),

@@ -23,6 +23,7 @@ mod failures;
 mod feed;
 mod messages;
 mod other_users;
+mod requester;
 #[cfg(test)]
 mod sample;
 mod server;
@@ -35,9 +36,10 @@ pub use client::{ClientError, ControlClient, Events};
 pub use failures::{FailedReloadStatus, FailureRateStatus, LastFailureStatus};
 pub use feed::{EventLine, Feed};
 pub use messages::{
-    AttemptsOf, CalledOffFile, ControlRequest, ErrorCode, JoinedRollback, Reply, RequestError, RetryReply,
+    AcceptedReply, AttemptsOf, CalledOffFile, ControlRequest, ErrorCode, JoinedRollback, Reply, RequestError,
     RollbackReply, VersionState, VersionStatus,
 };
+pub use requester::Requester;
 pub use server::{ControlServer, PendingRequest};
 pub use socket::{BindError, ControlListener};
 pub use status::{

@@ -203,6 +203,11 @@ impl Plan {
         dedicated.get(place.ok()?)
     }
 
+    /// The functions of all groups; one that all-functions workers and dedicated ones serve comes twice.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = &FunctionName> {
+        self.groups.iter().flat_map(|group| &group.functions)
+    }
+
     /// How many workers there are to be.
     pub(crate) fn workers(&self) -> u32 {
         self.groups.iter().fold(0, |sum, group| sum.saturating_add(group.count))

@@ -81,10 +81,12 @@ struct Verb {
 const NO_MANAGER: (&str, &str) = ("3", "No manager answers.");
 const REFUSED: (&str, &str) = ("4", "The manager refused, or this user may not ask it; standard error says why.");
 const LATE: (&str, &str) = ("5", "The manager did not answer within 5 seconds.");
+const NOTHING_CHANGED: (&str, &str) = ("4", "Refused, and nothing has changed; standard error says why.");
+const NOT_IN_TIME: (&str, &str) = ("5", "Not done after --timeout; the manager goes on with it.");
 const USAGE: (&str, &str) = ("2", "Usage or configuration error.");
 
 /// Every command.
-const VERBS: [Verb; 12] = [
+const VERBS: [Verb; 17] = [
     Verb {
         name: "status",
         exit: &[
@@ -197,6 +199,69 @@ const VERBS: [Verb; 12] = [
         ],
         examples: &[("gm-native -c gm.ini retry greet", "Tries the file in worker_dir again, and ends a rollback.")],
         see_also: &["gm-native-versions(1)", "gm-native-rollback(1)", "gm-native-events(1)"],
+    },
+    Verb {
+        name: "restart",
+        exit: &[
+            ("0", "New workers serve in place of all old ones; with --no-wait, that has begun."),
+            ("1", "Workers cannot be started; old ones that have no successor stay in service."),
+            USAGE,
+            NO_MANAGER,
+            NOTHING_CHANGED,
+            NOT_IN_TIME,
+        ],
+        examples: &[
+            ("gm-native -c gm.ini restart resize", "New workers for one function."),
+            ("gm-native -c gm.ini restart all", "New workers for all functions."),
+        ],
+        see_also: &["gm-native-reload(1)", "gm-native-status(1)"],
+    },
+    Verb {
+        name: "kill",
+        exit: &[
+            ("0", "The job has ended, and its worker with it; with --no-wait, the job was asked to stop."),
+            ("1", "The manager ended before that."),
+            USAGE,
+            NO_MANAGER,
+            ("4", "Refused: no such job, or several jobs with this handle; standard error lists them."),
+            NOT_IN_TIME,
+        ],
+        examples: &[
+            ("gm-native -c gm.ini kill H:host:12", "Ends the job with this handle."),
+            ("gm-native -c gm.ini kill 4711", "Ends the job that this worker runs."),
+        ],
+        see_also: &["gm-native-status(1)", "gm-native.ini(5)"],
+    },
+    Verb {
+        name: "reload",
+        exit: &[
+            ("0", "Every planned worker serves with the new configuration; with --no-wait, it is being read."),
+            ("1", "The configuration cannot be used, or workers cannot be started with it."),
+            USAGE,
+            NO_MANAGER,
+            NOTHING_CHANGED,
+            NOT_IN_TIME,
+        ],
+        examples: &[("gm-native -c gm.ini reload", "Reads gm.ini again.")],
+        see_also: &["gm-native-restart(1)", "gm-native.ini(5)"],
+    },
+    Verb {
+        name: "stop",
+        exit: &[
+            ("0", "The manager is gone; with --no-wait, it is stopping."),
+            USAGE,
+            NO_MANAGER,
+            REFUSED,
+            ("5", "It is still there after --timeout, or did not answer."),
+        ],
+        examples: &[("gm-native -c gm.ini stop", "Stops the manager once its jobs are done.")],
+        see_also: &["gm-native-status(1)"],
+    },
+    Verb {
+        name: "log-level",
+        exit: &[("0", "Done."), USAGE, NO_MANAGER, REFUSED, LATE],
+        examples: &[("gm-native -c gm.ini log-level 4 --for 10m", "Debug messages for ten minutes.")],
+        see_also: &["gm-native-events(1)"],
     },
     Verb {
         name: "crashes",

@@ -14,8 +14,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use verbs::{
-    CallArgs, CheckArgs, CrashesArgs, DevArgs, EventsArgs, NewArgs, QuarantineArgs, RetryArgs, RollbackArgs,
-    StatusArgs, SubmitArgs, VersionsArgs,
+    CallArgs, CheckArgs, CrashesArgs, DevArgs, EventsArgs, KillArgs, LogLevelArgs, NewArgs, QuarantineArgs, ReloadArgs,
+    RestartArgs, RetryArgs, RollbackArgs, StatusArgs, StopArgs, SubmitArgs, VersionsArgs,
 };
 
 /// Serve Gearman jobs with native libraries: copy a library into a directory, and it becomes a function of that name
@@ -86,6 +86,29 @@ pub enum Command {
     /// a version other than the one in service. The command waits until every planned worker serves the version in the
     /// file, and says why if that does not happen. It also ends a rollback.
     Retry(RetryArgs),
+    /// Replace the workers of a function, or all workers, one after the other
+    ///
+    /// New workers take jobs before old ones stop, as in a rollout (rollout_surge); running jobs finish. A back-off ends:
+    /// functions that fail are tried at once. The command waits until new workers serve in place of all old ones, but not
+    /// for the last jobs of old ones.
+    Restart(RestartArgs),
+    /// End a job as its timeout would
+    ///
+    /// The job is asked to stop, and its worker is killed after timeout_grace. on_timeout decides whether the job fails or
+    /// runs again. The command waits until the worker has ended.
+    Kill(KillArgs),
+    /// Read the configuration again, and replace all workers; the same as SIGHUP
+    ///
+    /// The command waits until every planned worker serves with the new configuration. If that cannot be used, the old
+    /// one stays in force, and the command says what is wrong with it.
+    Reload(ReloadArgs),
+    /// Let running jobs finish, and stop the manager; the same as SIGTERM
+    ///
+    /// After graceful_shutdown_wait_time, workers that are left are killed. The command waits until the manager's process
+    /// is gone, so another one can be started at once.
+    Stop(StopArgs),
+    /// Log more, or less, without a reload
+    LogLevel(LogLevelArgs),
     /// List the reports of workers that died, show one, or run its job again
     ///
     /// Reads the manager's state directory; no manager has to run. Crashes of the same function and version at the same

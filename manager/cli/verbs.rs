@@ -70,14 +70,70 @@ pub struct RetryArgs {
     pub wait: WaitArgs,
 }
 
-/// How long `rollback` and `retry` wait for their effect.
+/// Options of `restart`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct RestartArgs {
+    /// The function, or the word all
+    #[arg(value_name = "FUNCTION | all")]
+    pub function: String,
+
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// Options of `kill`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct KillArgs {
+    /// The process of the job's worker, or the job's handle: see gm-native status
+    #[arg(value_name = "PID | HANDLE")]
+    pub job: String,
+
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// Options of `reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct ReloadArgs {
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// Options of `stop`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct StopArgs {
+    /// Stop waiting after this time, for example 30 (seconds), 500ms or 10m [default: wait until the manager is gone]
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<OsString>,
+
+    /// Return as soon as the manager has begun to stop
+    #[arg(long, conflicts_with = "timeout")]
+    pub no_wait: bool,
+}
+
+/// Options of `log-level`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct LogLevelArgs {
+    /// The level, from 0 (warnings and errors) to 5 (everything): the number of v's in -vvvvv
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(0..=5))]
+    pub level: u8,
+
+    /// For how long, for example 30 (seconds) or 10m [default: until the next reload]
+    #[arg(long = "for", value_name = "DURATION")]
+    pub period: Option<OsString>,
+}
+
+/// How long a command waits for its effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct WaitArgs {
     /// Stop waiting after this time, for example 30 (seconds), 500ms or 10m [default: 1m]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<OsString>,
 
-    /// Return as soon as the manager has begun the rollback or retry
+    /// Return as soon as the manager has begun it
     #[arg(long, conflicts_with = "timeout")]
     pub no_wait: bool,
 }

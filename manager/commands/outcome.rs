@@ -24,6 +24,8 @@ pub(super) struct Awaited {
     pub finished: &'static str,
     /// The event of failure.
     pub failed: &'static str,
+    /// The field of that event that says why.
+    pub reason: &'static str,
 }
 
 /// How a request ended.
@@ -31,19 +33,36 @@ pub(super) struct Awaited {
 pub(super) enum Outcome {
     /// The user does not want to wait.
     Begun,
-    /// Every planned worker serves the version.
-    Served {
-        /// The version.
-        version: String,
-        /// How many workers serve it.
-        workers: u64,
-        /// How many others are still draining.
-        draining: u64,
-    },
+    /// It is done: the event of success.
+    Done(Done),
     /// One sentence.
     Failed(String),
     /// The manager continues; how long the command waited.
     Pending(Duration),
+}
+
+/// What was achieved, as the event of success says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Done(Map<String, Value>);
+
+impl Done {
+    /// A number of the event, 0 if it has none of that name.
+    pub(super) fn number(&self, name: &str) -> u64 {
+        number(&self.0, name)
+    }
+
+    /// A text of the event, empty if it has none of that name.
+    pub(super) fn text(&self, name: &str) -> &str {
+        text(&self.0, name)
+    }
+}
+
+fn number(event: &Map<String, Value>, name: &str) -> u64 {
+    event.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn text<'a>(event: &'a Map<String, Value>, name: &str) -> &'a str {
+    event.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 impl Outcome {
@@ -109,18 +128,17 @@ fn wait(events: &mut Events, awaited: &Awaited) -> Result<Option<Outcome>, Clien
             Err(error) => return Err(error),
         }
     }
-    Ok(Some(Outcome::Failed("the manager ended before every worker served it".into())))
+    Ok(Some(Outcome::Failed("the manager ended before it was done".into())))
 }
 
 fn outcome_of(event: &EventLine<Map<String, Value>>, awaited: &Awaited) -> Option<Outcome> {
-    let number = |name: &str| event.event.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let text = |name: &str| event.event.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let name = text("event");
-    match event.event.get("request").and_then(Value::as_u64) {
-        Some(request) if request == awaited.request && name == awaited.finished => {
-            Some(Outcome::Served { version: text("version"), workers: number("workers"), draining: number("draining") })
-        }
-        Some(request) if request == awaited.request && name == awaited.failed => Some(Outcome::Failed(text("reason"))),
+    let event = &event.event;
+    if event.get("request").and_then(Value::as_u64) != Some(awaited.request) {
+        return None;
+    }
+    match text(event, "event") {
+        name if name == awaited.finished => Some(Outcome::Done(Done(event.clone()))),
+        name if name == awaited.failed => Some(Outcome::Failed(text(event, awaited.reason).to_owned())),
         _ => None,
     }
 }

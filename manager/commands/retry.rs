@@ -15,7 +15,9 @@ use crate::supervisor::event::serving;
 pub fn run(cli: &Cli, args: &RetryArgs) -> ExitCode {
     let ask = |client: &mut crate::control::ControlClient| {
         let reply = client.retry(&args.function)?;
-        Ok((Awaited { request: reply.request, finished: "retry_finished", failed: "retry_failed" }, ()))
+        let awaited =
+            Awaited { request: reply.request, finished: "retry_finished", failed: "retry_failed", reason: "reason" };
+        Ok((awaited, ()))
     };
     ask_and_wait(cli, (args.wait.no_wait, args.wait.timeout.as_ref()), ask, |(), outcome| {
         report(&args.function, outcome)
@@ -26,9 +28,9 @@ fn report(function: &str, outcome: Outcome) -> ExitCode {
     let function = escape(function);
     match outcome {
         Outcome::Begun => finish(&format!("{function}: its file in worker_dir is tried again\n"), 0),
-        Outcome::Served { version, workers, draining } => {
-            let (version, old) = (escape(&version), Outcome::still_draining(draining));
-            let workers = serving(workers);
+        Outcome::Done(served) => {
+            let (version, old) = (escape(served.text("version")), Outcome::still_draining(served.number("draining")));
+            let workers = serving(served.number("workers"));
             finish(&format!("{function}: {workers} version {version}, which its file holds{old}\n"), 0)
         }
         Outcome::Failed(reason) => fail(&format!("{function}: the retry failed: {}", escape(&reason)), 1),

@@ -17,7 +17,8 @@ use crate::supervisor::event::serving;
 pub fn run(cli: &Cli, args: &RollbackArgs) -> ExitCode {
     let ask = |client: &mut crate::control::ControlClient| {
         let reply = client.roll_back(&args.function, args.hash.clone(), args.force)?;
-        Ok((Awaited { request: reply.request, finished: "rollback_finished", failed: "rollback_failed" }, reply))
+        let (finished, failed, reason) = ("rollback_finished", "rollback_failed", "reason");
+        Ok((Awaited { request: reply.request, finished, failed, reason }, reply))
     };
     ask_and_wait(cli, (args.wait.no_wait, args.wait.timeout.as_ref()), ask, |reply, outcome| {
         report(&args.function, reply, outcome)
@@ -32,7 +33,8 @@ fn report(function: &str, reply: &RollbackReply, outcome: Outcome) -> ExitCode {
     let off = called_off(reply);
     match outcome {
         Outcome::Begun => finish(&format!("{function}: the rollback to version {version} has begun{off}{joined}\n"), 0),
-        Outcome::Served { workers, draining, .. } => {
+        Outcome::Done(done) => {
+            let (workers, draining) = (done.number("workers"), done.number("draining"));
             finish(&format!("{function}: {}{joined}\n", served(reply, workers, draining)), 0)
         }
         Outcome::Failed(reason) => {

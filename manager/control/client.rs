@@ -5,10 +5,14 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::messages::{AttemptsOf, ControlRequest, ErrorCode, RequestError, RetryReply, RollbackReply, VersionStatus};
+use super::messages::{
+    AcceptedReply, AttemptsOf, ControlRequest, ErrorCode, RequestError, RollbackReply, VersionStatus,
+};
 use super::status::StatusReply;
 use super::{EventLine, PROTOCOL, other_users, socket};
 use crate::plugins::name::FunctionName;
@@ -137,8 +141,7 @@ impl ControlClient {
     ///
     /// As for [`ControlClient::status`].
     pub fn ping(&mut self) -> Result<String, ClientError> {
-        let content = self.ask(ControlRequest::Ping)?;
-        String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+        self.tell(ControlRequest::Ping)
     }
 
     /// Asks for the stored versions of all functions.
@@ -173,8 +176,7 @@ impl ControlClient {
     ///
     /// As for [`ControlClient::status`].
     pub fn clear_attempts(&mut self, of: AttemptsOf) -> Result<String, ClientError> {
-        let content = self.ask(ControlRequest::ClearAttempts(of))?;
-        String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+        self.tell(ControlRequest::ClearAttempts(of))
     }
 
     /// Asks the manager to try a rejected version again.
@@ -182,10 +184,35 @@ impl ControlClient {
     /// # Errors
     ///
     /// As for [`ControlClient::status`].
-    pub fn retry(&mut self, function: &str) -> Result<RetryReply, ClientError> {
+    pub fn retry(&mut self, function: &str) -> Result<AcceptedReply, ClientError> {
         let function = self.function(function)?;
-        let content = self.ask(ControlRequest::Retry { function })?;
-        RetryReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+        self.request(ControlRequest::Retry { function })
+    }
+
+    /// Sends a request that is answered with an [`AcceptedReply`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`ControlClient::status`].
+    pub fn request(&mut self, request: ControlRequest) -> Result<AcceptedReply, ClientError> {
+        let content = self.ask(request)?;
+        AcceptedReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Sends a request that is answered with a sentence.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ControlClient::status`].
+    pub fn tell(&mut self, request: ControlRequest) -> Result<String, ClientError> {
+        let content = self.ask(request)?;
+        String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// The process that listens on the socket, if the kernel knows it in this namespace of processes.
+    pub fn manager_pid(&self) -> Option<i32> {
+        let peer = getsockopt(&self.stream.get_ref().stream, PeerCredentials).ok()?;
+        Some(peer.pid()).filter(|pid| *pid > 0)
     }
 
     /// Asks for the events the manager has kept, oldest first.
@@ -245,7 +272,11 @@ impl ControlClient {
     }
 
     /// Refuses a text that cannot be a function's name as the manager refuses an unknown name.
-    fn function(&self, name: &str) -> Result<FunctionName, ClientError> {
+    ///
+    /// # Errors
+    ///
+    /// It cannot be one.
+    pub fn function(&self, name: &str) -> Result<FunctionName, ClientError> {
         FunctionName::new(name).map_err(|_| ClientError::Refused {
             path: self.path.clone(),
             refusal: RequestError::new(

@@ -12,6 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::messages::{ControlRequest, ErrorCode, Reply, RequestError, ok_line};
+use super::requester::Requester;
 use super::{DEADLINE, Feed, MAX_REQUEST, PendingRequest};
 
 /// What a connection needs from the manager.
@@ -106,7 +107,8 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Reque
 async fn ask(service: &ControlService, request: ControlRequest, uid: u32) -> Reply {
     let (reply, answer) = oneshot::channel();
     let asked = async {
-        service.requests.send(PendingRequest { request, uid, reply }).await.ok()?;
+        let requester = if request.only_reads() { Requester::unnamed(uid) } else { Requester::named(uid).await };
+        service.requests.send(PendingRequest { request, requester, reply }).await.ok()?;
         answer.await.ok()
     };
     match timeout(DEADLINE, asked).await {

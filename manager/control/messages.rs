@@ -37,10 +37,38 @@ pub enum ControlRequest {
         #[serde(default)]
         force: bool,
     },
-    /// Try a rejected version again; answered with a [`RetryReply`] once that has begun. Its end is an event.
+    /// Try a rejected version again; answered with an [`AcceptedReply`] once that has begun. Its end is an event.
     Retry {
         /// The function.
         function: FunctionName,
+    },
+    /// Replace the workers of a function, or all of them, one after the other; answered with an [`AcceptedReply`]. Its
+    /// end is an event.
+    Restart {
+        /// The function; without it, all of them.
+        #[serde(default)]
+        function: Option<FunctionName>,
+    },
+    /// End a job as its timeout would; answered with an [`AcceptedReply`]. Its end is an event.
+    Kill {
+        /// The process of its worker.
+        #[serde(default)]
+        pid: Option<u32>,
+        /// Its handle, if the process is not given.
+        #[serde(default)]
+        handle: Option<String>,
+    },
+    /// Read the configuration again, and replace all workers; answered with an [`AcceptedReply`]. Its end is an event.
+    Reload,
+    /// Let running jobs finish, and exit; answered with an [`AcceptedReply`].
+    Stop,
+    /// Log more, or less; answered with a sentence.
+    LogLevel {
+        /// How many `v`s, 0 to 5.
+        level: u8,
+        /// For how long; without it, until the next reload.
+        #[serde(default)]
+        milliseconds: Option<u64>,
     },
     /// Forget which workers a job has killed, so that it gets all its attempts again; answered with a sentence.
     ClearAttempts(AttemptsOf),
@@ -62,7 +90,28 @@ pub struct AttemptsOf {
     pub workload: Option<String>,
 }
 
+/// The requests by name.
+const KNOWN: [&str; 12] = [
+    "status",
+    "ping",
+    "events",
+    "versions",
+    "rollback",
+    "retry",
+    "clear_attempts",
+    "restart",
+    "kill",
+    "reload",
+    "stop",
+    "log_level",
+];
+
 impl ControlRequest {
+    /// Whether it only reads. Anything else is logged with the user who asked for it.
+    pub(crate) fn only_reads(&self) -> bool {
+        matches!(self, Self::Status | Self::Ping | Self::Events { .. } | Self::Versions)
+    }
+
     /// The request as a line with its line end.
     pub(crate) fn to_line(&self) -> String {
         let mut message = json!(self);
@@ -84,12 +133,11 @@ impl ControlRequest {
             Some(version) => return Err(RequestError::version(version)),
             None => return Err(bad(format!("a request is an object with a version, as in {}", example()))),
         }
-        let known = ["status", "ping", "events", "versions", "rollback", "retry", "clear_attempts"];
         match message.get("request").and_then(Value::as_str) {
             None => Err(bad(format!("the request does not say what it asks for, as in {}", example()))),
-            Some(name) if !known.contains(&name) => Err(RequestError {
+            Some(name) if !KNOWN.contains(&name) => Err(RequestError {
                 code: ErrorCode::UnknownRequest,
-                text: format!("this manager does not know the request {name:?}, only {}", known.join(", ")),
+                text: format!("this manager does not know the request {name:?}, only {}", KNOWN.join(", ")),
             }),
             Some(_) => Self::deserialize(message).map_err(|error| bad(error.to_string())),
         }
@@ -109,8 +157,8 @@ pub enum Reply {
     Versions(Vec<VersionStatus>),
     /// To [`ControlRequest::Rollback`].
     RolledBack(RollbackReply),
-    /// To [`ControlRequest::Retry`].
-    Retrying(RetryReply),
+    /// To the other requests whose end is an event.
+    Accepted(AcceptedReply),
     /// It is done or has begun: a sentence.
     Done(String),
     /// The request was understood and refused.
@@ -129,7 +177,7 @@ impl Reply {
             Self::Status(status) => ok_line(status),
             Self::Versions(versions) => ok_line(versions),
             Self::RolledBack(rollback) => ok_line(rollback),
-            Self::Retrying(retry) => ok_line(retry),
+            Self::Accepted(accepted) => ok_line(accepted),
             Self::Done(text) => ok_line(text),
             Self::Refused(refusal) => refusal.to_line(),
         }
@@ -244,11 +292,14 @@ pub struct JoinedRollback {
     pub seconds_ago: f64,
 }
 
-/// A retry that has begun.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetryReply {
-    /// The number of the request, which the event that ends the retry repeats.
+/// A request that is being carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedReply {
+    /// The number of the request, which the event that ends it repeats.
     pub request: u64,
+    /// What has begun, as a clause.
+    #[serde(default)]
+    pub begun: String,
 }
 
 /// A file in worker_dir that was waiting to be served and is called off.

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{ControlService, serve};
 use super::messages::{ControlRequest, ErrorCode, Reply, RequestError};
+use super::requester::Requester;
 use super::socket::SocketFile;
 use super::{ControlListener, Feed, MAX_CONNECTIONS};
 use crate::system::errors::reason;
@@ -27,7 +28,7 @@ pub struct PendingRequest {
     /// What it asks for; never [`ControlRequest::Events`], which the [`Feed`] answers.
     pub request: ControlRequest,
     /// The user who asks.
-    pub uid: u32,
+    pub requester: Requester,
     /// Where to send the answer. The client may be gone by then.
     pub reply: oneshot::Sender<Reply>,
 }

@@ -13,6 +13,7 @@ mod job_servers;
 mod liveness;
 mod lost_jobs;
 mod reload;
+mod requests;
 mod retries;
 mod rollbacks;
 mod rollouts;
@@ -41,13 +42,14 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use backing_off::Failures;
 use groups::{Groups, group_key};
-pub(crate) use input::{Action, ExitReport, Input, RequestOrigin, ScoreboardReading, WorkerStart};
+pub(crate) use input::{Action, ExitReport, Input, Order, RequestOrigin, ScoreboardReading, WorkerStart};
 use isolation::Isolated;
 use job_failures::FunctionFailures;
 pub(crate) use job_servers::JobServerState;
 use liveness::LivenessRounds;
 pub(crate) use liveness::{LivenessRound, WorkerLiveness};
 pub(crate) use lost_jobs::JobReply;
+use requests::Requests;
 use retries::Retries;
 use rollbacks::Rollbacks;
 use rollouts::RolloutState;
@@ -98,6 +100,7 @@ pub(crate) struct Core {
     rollouts: RolloutState,
     rollbacks: Rollbacks,
     retries: Retries,
+    requests: Requests,
     jobs: JobRecords,
     servers: Vec<JobServerState>,
     liveness_rounds: LivenessRounds,
@@ -179,6 +182,7 @@ impl Core {
             rollouts: RolloutState::default(),
             rollbacks: Rollbacks::default(),
             retries: Retries::default(),
+            requests: Requests::default(),
             jobs: JobRecords::default(),
             servers,
             liveness_rounds: LivenessRounds { last: now, rescan: None },
@@ -221,7 +225,8 @@ impl Core {
             Input::ClearAttempts(of) => self.clear_attempts(&of),
             Input::Retry { function, asked } => self.retry(function, asked, now),
             Input::Rollback { function, version, asked } => self.roll_back(&function, version, asked, now),
-            Input::Reload(config) => self.reload(*config, now),
+            Input::Reload(config, requests) => self.reload(*config, requests, now),
+            Input::Request { request, order } => self.carry_out(request, order, now),
             Input::Timer { read } => self.read = self.read.max(read),
         }
         self.follow_up(now);
@@ -246,6 +251,7 @@ impl Core {
         self.finish_rollouts(now);
         self.finish_rollbacks(now);
         self.finish_retries(now);
+        self.finish_requests(now);
         // After everything that changes states: it plans when to read the scoreboards of serving workers.
         self.watch_jobs(now);
         // Last: the manager is done when no worker is left.

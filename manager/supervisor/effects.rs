@@ -51,6 +51,7 @@ pub(crate) use reload::log_target;
 use scans::{DirectoryScans, FinishedScan};
 pub(crate) use status::manager_state;
 use versions::KnownVersions;
+pub(crate) use workers::RunningJob;
 
 /// What the loop must do after an action; everything else is done by the action.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub(crate) struct Effects {
     pub(super) logger: Logger,
     /// Why the log could not be moved at the last reload, if that failed.
     unopened_log: Option<String>,
+    /// A log level that is in force in place of the configuration's.
+    log_level: Option<u8>,
     pub(super) feed: Feed,
     pub(super) poller: ChildPoller,
     program: Program,
@@ -152,6 +155,7 @@ impl Effects {
             config: resources.config,
             logger: resources.logger,
             unopened_log: None,
+            log_level: None,
             feed: resources.feed,
             poller: ChildPoller::new()?,
             program: resources.program,

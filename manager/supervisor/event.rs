@@ -20,9 +20,9 @@ use crate::plugins::name::FunctionName;
 
 pub(crate) use death::{Death, DeathAt};
 pub(crate) use examined::ExaminedWorker;
-pub(crate) use jobs::{AwaitedJob, FailingFunction, OverdueJob, QuarantineEvent, RecoveredFunction};
+pub(crate) use jobs::{AwaitedJob, EndingJob, FailingFunction, OverdueJob, QuarantineEvent, RecoveredFunction};
 pub(crate) use line::{counted, serving, several};
-pub(crate) use requests::ServedVersion;
+pub(crate) use requests::{EndedRequest, ReceivedRequest, ServedVersion};
 pub(crate) use unresponsive::UnresponsiveWorker;
 
 /// Why a function with a library in Go shares no process.
@@ -150,6 +150,8 @@ pub(crate) enum Event {
     JobOverdue(OverdueJob),
     /// A worker has no job and does not respond.
     WorkerUnresponsive(UnresponsiveWorker),
+    /// A job is to end, on request.
+    JobEnding(EndingJob),
     /// A job that has killed as many workers as it may is kept.
     JobQuarantined(QuarantineEvent),
     /// Jobs of a function fail: failures began, their reason changed, or there are far more of them.
@@ -424,13 +426,34 @@ pub(crate) enum Event {
         /// How many, since the last report.
         jobs: u64,
     },
+    /// A command asks the manager for something. Reported with the user who asks.
+    RequestReceived(ReceivedRequest),
+    /// What a command asked for is done.
+    RequestFinished(EndedRequest),
+    /// What a command asked for cannot be done.
+    RequestFailed(EndedRequest),
+    /// The log shows more levels, or fewer.
+    LogLevelChanged {
+        /// How many `v`s, 0 to 5.
+        log_level: u8,
+        /// For how long, in seconds, if it is for a while.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seconds: Option<f64>,
+        /// Whether that time is over.
+        #[serde(skip)]
+        is_over: bool,
+    },
     /// A reload failed: the configuration is invalid.
     ReloadFailed {
+        /// The signal or command.
+        by: &'static str,
         /// One sentence for each mistake.
         reason: String,
     },
     /// A reload succeeded; every worker is replaced.
     Reloaded {
+        /// The signal or command.
+        by: &'static str,
         /// What changed, with the values before and after.
         changes: Vec<String>,
     },

@@ -1,5 +1,7 @@
 //! The manager's loop: one thread, one runtime, one place where everything happens.
 
+mod kill_requests;
+mod log_level;
 mod loop_input;
 mod owned_paths;
 mod reload;
@@ -79,6 +81,8 @@ pub(crate) struct Manager {
     /// When files that are being written are checked.
     settle: Option<Duration>,
     waiting: WaitingRequests,
+    /// When the log level of the configuration is in force again.
+    log_level_until: Option<Duration>,
     end: Option<u8>,
 }
 
@@ -140,6 +144,7 @@ impl Manager {
             notices,
             settle,
             waiting: WaitingRequests::default(),
+            log_level_until: None,
             end,
         };
         manager.begin();
@@ -227,6 +232,9 @@ impl Manager {
         }
         if is_due(self.reloads.due()) {
             self.reload();
+        }
+        if is_due(self.log_level_until) {
+            self.restore_log_level();
         }
     }
 
@@ -354,7 +362,7 @@ impl Manager {
             ManagerSignal::Quit => self.input(Input::Stop { by: "SIGQUIT" }),
             ManagerSignal::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
             ManagerSignal::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
-            ManagerSignal::HangUp => self.hangs_up(),
+            ManagerSignal::HangUp => self.hangs_up("SIGHUP", None),
             ManagerSignal::User1 => {
                 let by = "SIGUSR1";
                 if let Some(log) = self.reopen_log(by) {
@@ -382,8 +390,9 @@ impl Manager {
         }
         let own =
             [self.due, self.service.watchdog_due(), self.settle, self.rescan, self.reloads.due(), self.waiting.due()];
+        let own = own.into_iter().chain([self.log_level_until]);
         let effects = [self.effects.next_due(), self.effects.listens_again_at()];
-        own.into_iter().chain(effects).flatten().min()
+        own.chain(effects).flatten().min()
     }
 }
 

@@ -107,7 +107,7 @@ impl Process {
     }
 }
 
-fn open(pid: i32) -> io::Result<OwnedFd> {
+pub(super) fn open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: a plain system call on numbers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     match i32::try_from(fd) {

@@ -21,7 +21,7 @@ const CALLERS: usize = 6;
 
 /// What became of the jobs of one caller.
 #[derive(Debug, Default)]
-struct Account {
+pub struct Account {
     submitted: Vec<String>,
     /// Results: how many of each.
     answers: BTreeMap<String, usize>,
@@ -29,7 +29,7 @@ struct Account {
 }
 
 /// Callers that submit one job after another until it is over.
-fn callers<'scope>(
+pub fn callers<'scope>(
     scope: &'scope Scope<'scope, '_>,
     server: &'scope Gearmand,
     notes: &'scope Path,
@@ -61,7 +61,7 @@ fn calls(server: &Gearmand, notes: &Path, over: &AtomicBool, number: usize) -> A
 
 /// Every job was run once, and none failed. Returns the answers of all.
 #[track_caller]
-fn settle(accounts: Vec<Account>, notes: &Path) -> BTreeMap<String, usize> {
+pub fn settle(accounts: Vec<Account>, notes: &Path) -> BTreeMap<String, usize> {
     let mut answers = BTreeMap::new();
     for (number, account) in accounts.into_iter().enumerate() {
         assert!(account.failed.is_empty(), "failed: {:?}", account.failed);

@@ -23,4 +23,5 @@ mod rollout_checker;
 mod rollouts_in_a_row;
 mod shared_workers;
 mod siblings;
+mod steering;
 mod transient_failures;

@@ -13,7 +13,7 @@ use crate::support::wait::DEADLINE;
 use crate::{assets, is_there};
 
 /// The commands, `gm-native` first, each with the name of its page.
-fn commands() -> Vec<(String, clap::Command)> {
+pub fn commands() -> Vec<(String, clap::Command)> {
     let mut all = Cli::command().disable_help_subcommand(true);
     all.build();
     let of = all.get_subcommands().map(|command| (format!("gm-native-{}", command.get_name()), command.clone()));

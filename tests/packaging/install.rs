@@ -9,6 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::assets;
+use crate::documents::commands;
 use crate::support::build::repository;
 use crate::support::program::{run, write_program};
 use crate::support::wait::DEADLINE;
@@ -53,21 +54,6 @@ fn every_file_is_installed_and_uninstalled() {
     let dir = TempDir::new().unwrap();
     // The program is there, so nothing is built.
     make("install", dir.path());
-    let verbs = [
-        "",
-        "-status",
-        "-events",
-        "-call",
-        "-check",
-        "-new",
-        "-versions",
-        "-rollback",
-        "-retry",
-        "-dev",
-        "-submit",
-        "-crashes",
-        "-quarantine",
-    ];
     let mut expected: BTreeMap<String, u32> = [
         "share/bash-completion/completions/gm-native",
         "share/doc/gm-native/examples/advanced.ini",
@@ -89,7 +75,7 @@ fn every_file_is_installed_and_uninstalled() {
     .into_iter()
     .map(str::to_owned)
     .chain(documents().into_iter().map(|name| format!("share/doc/gm-native/docs/{name}")))
-    .chain(verbs.iter().map(|verb| format!("share/man/man1/gm-native{verb}.1")))
+    .chain(commands().into_iter().map(|(name, _)| format!("share/man/man1/{name}.1")))
     .map(|path| (format!("opt/gm/{path}"), 0o644))
     .collect();
     expected.insert("opt/gm/bin/gm-native".into(), 0o755);

@@ -32,6 +32,7 @@ impl Core {
         self.report_exit(id, &worker, exit_report, decided, now);
         // Only after the report, so that the log has the reason for a job's second run whatever happens to the manager.
         self.do_next(Action::Release { worker: id, answer });
+        self.worker_of_request_ended(id, exit_report, decided, now);
     }
 
     /// Reports how a worker ended, and records failures against the function or group responsible.
@@ -355,6 +356,7 @@ fn death_at(
                 seconds: seconds(lost.ran),
                 sending: matches!(exit_cause, ExitCause::Answering(_)),
                 timed_out: worker.timed_out(lost, end),
+                on_request: worker.ends_on_request(lost),
                 disposition: decided.disposition,
                 deaths: decided.deaths.map(|(deaths, _)| deaths),
                 max_attempts: decided.deaths.map(|(_, most)| most),

@@ -135,7 +135,14 @@ pub(crate) enum Input {
         asked: RequestOrigin,
     },
     /// The configuration was reloaded. The effects have it already.
-    Reload(Box<Config>),
+    Reload(Box<Config>, ReloadRequests),
+    /// A command asks for something.
+    Request {
+        /// The number of the request.
+        request: u64,
+        /// What.
+        order: Order,
+    },
     /// Time has passed, so something may be due.
     Timer {
         /// Everything from the workers of [`Core::workers_to_read`](super::Core::workers_to_read) up to then was read.
@@ -159,6 +166,18 @@ impl Input {
                 | Self::Version { .. }
         )
     }
+}
+
+/// The numbers of the requests that asked for a reload.
+pub(crate) type ReloadRequests = Vec<u64>;
+
+/// What a command asks for, checked: it is known to be possible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Replace the workers of a function, or all of them.
+    Restart(Option<FunctionName>),
+    /// End the job that was read from a worker's scoreboard.
+    EndJob(ScoreboardReading),
 }
 
 /// Who asked for a rollback or a retry.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::libc;
 
-use super::worker_record::ScoreboardWatch;
+use super::worker_record::{EndedJob, ScoreboardWatch};
 use super::workers::Moment;
 use super::{Action, Core, ExitReport, ManagerPhase, ScoreboardReading, WorkerRecord};
 use crate::config::{Config, LostJobPolicy};
@@ -105,7 +105,9 @@ impl Core {
             return;
         }
         let (function, pid) = (function.clone(), worker.pid);
-        self.workers.change(seen.worker, |worker| worker.job_watch.overdue = Some(job.number));
+        self.workers.change(seen.worker, |worker| {
+            worker.job_watch.overdue = Some(EndedJob { number: job.number, on_request: false });
+        });
         let grace = self.config.timeout_grace(&function);
         self.report_with_pid(pid, |pid| overdue(pid, function, job, timeout, grace));
         self.trigger(seen.worker, Trigger::Overdue(now.saturating_add(grace)), now);
@@ -134,8 +136,8 @@ impl Core {
     /// unknown.
     fn seen_overdue(&mut self, seen: &ScoreboardReading, deadline: Duration, now: Duration) {
         let number = seen.job.as_ref().map(|job| job.number);
-        let is_same =
-            self.workers.get(&seen.worker).is_some_and(|worker| number.is_some() && worker.job_watch.overdue == number);
+        let overdue = self.workers.get(&seen.worker).and_then(|worker| worker.job_watch.overdue);
+        let is_same = number.is_some() && overdue.map(|overdue| overdue.number) == number;
         if !is_same && !seen.overwritten {
             let (reason, deadline) = match self.phase {
                 ManagerPhase::Draining { deadline, .. } => (ExitReason::Stop, Some(deadline)),
@@ -272,6 +274,7 @@ impl Core {
         let (end, ran) = (exit_report.end, lost.ran.as_secs_f64());
         let timeout = worker.functions.get(lost.function).and_then(|version| self.config.timeout(&version.function));
         let cause = match (worker.timed_out(lost, end), timeout) {
+            _ if worker.ends_on_request(lost) => format!("ended by an operator: it had run for {ran:.3} s"),
             (true, Some(timeout)) => {
                 format!("timed out: it ran for {ran:.3} s, its timeout is {} s", timeout.as_secs_f64())
             }
@@ -342,7 +345,12 @@ impl WorkerRecord {
 
     /// Whether this is the job that was past its timeout.
     fn is_overdue(&self, lost: &JobInHand) -> bool {
-        self.job_watch.overdue == Some(lost.number)
+        self.job_watch.overdue.is_some_and(|overdue| overdue.number == lost.number)
+    }
+
+    /// Whether `kill` asked for the end of this job.
+    pub(super) fn ends_on_request(&self, lost: &JobInHand) -> bool {
+        self.job_watch.overdue.is_some_and(|overdue| overdue.number == lost.number && overdue.on_request)
     }
 
     /// Whether a job was past its timeout when its worker ended like this.

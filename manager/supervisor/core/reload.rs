@@ -9,7 +9,7 @@ use crate::supervisor::worker_state::{ExitReason, Trigger};
 impl Core {
     /// Applies another configuration: every worker is replaced, as in a rollout. Earlier failures no longer count, so
     /// no function backs off or is prevented from starting.
-    pub(super) fn reload(&mut self, config: Config, now: Duration) {
+    pub(super) fn reload(&mut self, config: Config, requests: Vec<u64>, now: Duration) {
         if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             return;
         }
@@ -29,5 +29,6 @@ impl Core {
         }
         self.scan();
         self.replan(now);
+        requests.into_iter().for_each(|request| self.await_reload(request, now));
     }
 }

@@ -62,7 +62,7 @@ impl Core {
             return Err("the manager is stopping".into());
         }
         let Some(name) = self.catalog.name_of(function) else {
-            return Err(format!("there is no function {function}: no library of it is in worker_dir"));
+            return Err(self.no_such_function(function));
         };
         if self.catalog.is_missing(function) {
             return Err(format!(
@@ -224,7 +224,7 @@ impl Core {
 
     /// Why no worker with the function can be started for now, if so: the function or each of its groups backs off, or
     /// the system refuses to create a process.
-    fn why_none_starts(&self, function: &FunctionName, now: Duration) -> Option<String> {
+    pub(super) fn why_none_starts(&self, function: &FunctionName, now: Duration) -> Option<String> {
         let failure = || {
             let known = self.failures.reasons.get(function).map(String::as_str).or(self.failures.last_of(function));
             known.unwrap_or("its workers failed").to_owned()

@@ -11,6 +11,7 @@ mod jobs;
 mod liveness;
 mod memory;
 mod reload;
+mod requests;
 mod rollouts;
 mod servers;
 mod start_timeout;

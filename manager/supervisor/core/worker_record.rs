@@ -77,10 +77,19 @@ pub(super) struct Retirement {
 pub(super) struct JobWatch {
     /// When its scoreboard is read next, to see whether a job is past its timeout.
     pub next: ScoreboardWatch,
-    /// Number of the job that is past its timeout.
-    pub overdue: Option<u64>,
+    /// The job that is past its timeout, or is to end on request.
+    pub overdue: Option<EndedJob>,
     /// The jobs with pending answers, by server.
     pub waiting: BTreeMap<usize, JobKey>,
+}
+
+/// A job that has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EndedJob {
+    /// Its number.
+    pub number: u64,
+    /// Whether `kill` asked for it, and not its timeout.
+    pub on_request: bool,
 }
 
 /// When a worker's scoreboard is read next.

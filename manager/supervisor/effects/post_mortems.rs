@@ -373,6 +373,7 @@ fn examined(report: RecordId, death: &Death, of: &CrashReport) -> ExaminedWorker
         function: of.function.clone(),
         functions: death.functions.clone(),
         timed_out: matches!(death.at, DeathAt::Job { timed_out: true, .. }),
+        on_request: matches!(death.at, DeathAt::Job { on_request: true, .. }),
         report,
         place: None,
         called_from: None,

@@ -15,27 +15,44 @@ impl Effects {
     /// the new configuration.
     pub(crate) fn reconfigure(&mut self, mut config: Config) -> Config {
         self.unopened_log = None;
-        if config.log == self.config.log {
-            self.logger.set_verbosity(config.verbose);
-        } else if let Err(reason) = self.open_log(&config) {
-            self.logger.set_verbosity(config.verbose);
+        let before = self.log_level();
+        if config.log != self.config.log
+            && let Err(reason) = self.open_log(&config)
+        {
             let text = format!("{reason}; the log stays where it is");
             self.unopened_log = Some(text.clone());
             self.report_error(text);
             config.log = self.config.log.clone();
         }
-        if config.verbose != self.config.verbose {
-            let command = Command::Verbosity(config.verbose);
-            let all: Vec<_> = self.workers.keys().copied().collect();
-            all.into_iter().for_each(|id| self.command(id, &command));
-        }
         self.guardian.set_grace(config.graceful_shutdown_wait_time);
         let (was, is) = (self.config.auto_update, config.auto_update);
         self.config = config;
+        self.use_log_level(before);
         if was != is {
             self.watch_again();
         }
         self.config.clone()
+    }
+
+    /// The log level that is in force.
+    pub(crate) fn log_level(&self) -> u8 {
+        self.log_level.unwrap_or(self.config.verbose)
+    }
+
+    /// Has the log show this level instead of the configuration's; `None`: the configuration's again.
+    pub(crate) fn set_log_level(&mut self, level: Option<u8>) {
+        let before = self.log_level();
+        self.log_level = level;
+        self.use_log_level(before);
+    }
+
+    fn use_log_level(&mut self, before: u8) {
+        let level = self.log_level();
+        self.logger.set_verbosity(level);
+        if level != before {
+            let all: Vec<_> = self.workers.keys().copied().collect();
+            all.into_iter().for_each(|id| self.command(id, &Command::Verbosity(level)));
+        }
     }
 
     fn open_log(&mut self, config: &Config) -> Result<(), String> {

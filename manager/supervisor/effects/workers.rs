@@ -132,7 +132,7 @@ impl Effects {
             name,
             host: self.host.clone(),
             generation: start.generation,
-            verbosity: config.verbose,
+            verbosity: self.log_level(),
             siblings: start.siblings,
             is_canary: start.is_canary,
             limits: WorkerLimits {
@@ -355,6 +355,18 @@ impl Effects {
         }
     }
 
+    /// What each worker runs now.
+    pub(crate) fn running_jobs(&self) -> impl Iterator<Item = RunningJob> {
+        let now = clock::now();
+        self.workers.keys().filter_map(move |id| {
+            let reading = self.read_scoreboard(*id, now)?;
+            let child = self.children.get(self.workers.get(id)?)?;
+            let ChildKind::Worker(worker) = &child.kind else { return None };
+            let function = reading.job.as_ref().and_then(|job| worker.functions.get(job.function)).cloned();
+            Some(RunningJob { pid: child.pid.as_raw(), function, reading })
+        })
+    }
+
     /// What workers are doing now.
     pub(crate) fn read_scoreboards(&self, workers: Vec<WorkerId>) -> Vec<ScoreboardReading> {
         let now = clock::now();
@@ -387,6 +399,28 @@ impl Effects {
         let job = job.map(|job| JobInHand::of(&job, scoreboard.sending, now));
         let server = job.as_ref().and_then(|job| worker.copies.get(&job.connection)).map(|(server, _)| *server);
         Some(ScoreboardReading { worker: id, job, server, overwritten: scoreboard.overwritten })
+    }
+}
+
+/// What a worker runs.
+pub(crate) struct RunningJob {
+    /// Its process.
+    pub pid: i32,
+    /// The function of its job, if it has one.
+    function: Option<FunctionName>,
+    /// The job.
+    pub reading: ScoreboardReading,
+}
+
+impl RunningJob {
+    /// The job's function, for a message.
+    pub(crate) fn function(&self) -> &str {
+        self.function.as_ref().map_or("an unknown function", FunctionName::as_str)
+    }
+
+    /// The job's handle, as text.
+    pub(crate) fn handle(&self) -> String {
+        self.reading.job.as_ref().map_or(String::new(), |job| String::from_utf8_lossy(&job.handle).into_owned())
     }
 }
 

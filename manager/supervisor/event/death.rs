@@ -71,8 +71,10 @@ pub(crate) enum DeathAt {
         seconds: f64,
         /// The answer was on its way: the job may be done.
         sending: bool,
-        /// The job was past its timeout.
+        /// The job was past its timeout, or was to end on request.
         timed_out: bool,
+        /// `kill` asked for its end.
+        on_request: bool,
         /// What happens to the job.
         disposition: JobDisposition,
         /// Workers it has killed, this one included, where deaths are counted.
@@ -133,6 +135,9 @@ impl Death {
     pub(crate) fn how(&self) -> String {
         let end = &self.end;
         match &self.at {
+            DeathAt::Job { handle, on_request: true, .. } => {
+                format!("{end} in {}, which was ended on request", job_name(handle, ""))
+            }
             DeathAt::Job { handle, timed_out: true, .. } => {
                 format!("{end} in {}, which was past its timeout", job_name(handle, ""))
             }
@@ -161,9 +166,13 @@ impl Death {
         let limit = self.out_of_memory.as_ref().map(OutOfMemory::limit_clause).unwrap_or_default();
         let rest = format!("{version}generation {generation}, {jobs} jobs before, peak {peak_mib} MiB{limit}");
         match &self.at {
-            DeathAt::Job { function, handle, unique, seconds, timed_out, .. } => {
+            DeathAt::Job { function, handle, unique, seconds, timed_out, on_request, .. } => {
                 let job = job_name(handle, unique);
-                let late = if *timed_out { ", past its timeout" } else { "" };
+                let late = match (on_request, timed_out) {
+                    (true, _) => ", on request",
+                    (false, true) => ", past its timeout",
+                    (false, false) => "",
+                };
                 let disposition = self.at.disposition();
                 format!(
                     "{function}: worker {pid} {end} in {job} after {seconds:.3} s{late}; {rest}; \

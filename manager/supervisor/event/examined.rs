@@ -18,6 +18,9 @@ pub(crate) struct ExaminedWorker {
     pub functions: Vec<FunctionName>,
     /// It was ended since its job was past its timeout: the place is where the job was then.
     pub timed_out: bool,
+    /// It was ended since `kill` asked for the end of its job.
+    #[serde(skip)]
+    pub on_request: bool,
     /// Its crash report.
     pub report: RecordId,
     /// Where it was: the library's own innermost call, or else the innermost.
@@ -40,6 +43,9 @@ impl ExaminedWorker {
         let who = self.function.as_ref().map_or_else(|| several(&self.functions), ToString::to_string);
         let caller = self.called_from.as_ref().map_or(String::new(), |caller| format!(", called from {caller}"));
         let found = match (&self.place, &self.unknown) {
+            (Some(place), _) if self.on_request => {
+                format!("worker {pid} was in {place}{caller} when its job was ended on request")
+            }
             (Some(place), _) if self.timed_out => {
                 format!("worker {pid} was in {place}{caller} when its job was past its timeout")
             }
@@ -73,6 +79,7 @@ mod tests {
             function: Some("reverse".into()),
             functions: vec!["reverse".into()],
             timed_out: false,
+            on_request: false,
             report: "20261124-1".parse().unwrap(),
             place: Some("parse (src/lib.rs:42:9)".into()),
             called_from: None,

@@ -39,6 +39,35 @@ impl OverdueJob {
     }
 }
 
+/// A job that `kill` ends.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct EndingJob {
+    /// The worker's process.
+    #[serde(skip)]
+    pub pid: i32,
+    /// The job's function.
+    pub function: FunctionName,
+    /// The job's handle.
+    pub handle: String,
+    /// The job's unique id.
+    pub unique: String,
+    /// How long it has run, in seconds.
+    pub seconds: f64,
+    /// How long it is given to end, in seconds.
+    pub grace: f64,
+}
+
+impl EndingJob {
+    pub(super) fn line(&self) -> String {
+        let Self { pid, function, handle, unique, seconds, grace } = self;
+        let job = job_name(handle, unique);
+        format!(
+            "{function}: {job}, which has run for {seconds:.3} s in worker {pid}, is to end on request: the worker is asked to \
+             stop, and killed in {grace} s"
+        )
+    }
+}
+
 /// A function whose jobs fail.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct FailingFunction {

@@ -24,16 +24,24 @@ impl Event {
                 format!("started: {workers} for {functions} loaded after {seconds:.3} s")
             }
             Self::ConfigWarning { text } | Self::FileWarning { text } | Self::ManagerError { text } => text.clone(),
-            Self::Reloaded { changes } => {
+            Self::RequestReceived(request) => request.line(),
+            Self::RequestFinished(request) => request.finished_line(),
+            Self::RequestFailed(request) => request.failed_line(),
+            Self::LogLevelChanged { log_level, seconds, is_over } => {
+                let for_a_while = seconds.map_or(String::new(), |seconds| format!(" for {seconds} s"));
+                let again = if *is_over { " again" } else { "" };
+                format!("the log level is {log_level}{again}{for_a_while}")
+            }
+            Self::Reloaded { by, changes } => {
                 let changes = if changes.is_empty() { "nothing in it has changed".into() } else { changes.join("; ") };
-                format!("SIGHUP: the configuration was read again: {changes}; every worker is replaced")
+                format!("{by}: the configuration was read again: {changes}; every worker is replaced")
             }
             Self::ReloadIgnored => "SIGHUP: the configuration is not read again, since the manager is draining".into(),
             Self::LogReopened { by } => format!("{by}: the log was reopened"),
             Self::LogNotReopened { by, log } => format!("{by}: there is no log file to reopen: the log is {log}"),
-            Self::ReloadFailed { reason } => {
+            Self::ReloadFailed { by, reason } => {
                 let reasons: Vec<&str> = reason.lines().collect();
-                format!("SIGHUP: the configuration cannot be used, so the old one holds: {}", reasons.join("; "))
+                format!("{by}: the configuration cannot be used, so the old one holds: {}", reasons.join("; "))
             }
             Self::FileSkipped { path, reason, .. } => format!("{path} {reason}"),
             Self::DirectoryFailed { reason, .. } => format!("{reason}; the functions it held stay in service"),
@@ -164,6 +172,7 @@ impl Event {
             ),
             Self::JobOverdue(overdue) => overdue.line(),
             Self::WorkerUnresponsive(worker) => worker.line(),
+            Self::JobEnding(ending) => ending.line(),
             Self::ExitedEarly { pid, functions, function, served } => {
                 let who = function.as_ref().map_or_else(|| several(functions), FunctionName::to_string);
                 let when = if *served { "without finishing a job" } else { "before it served" };

@@ -1,10 +1,64 @@
-//! The end of a rollback or a retry.
+//! What commands ask for, and how that ends.
 
 use serde::Serialize;
 
 use super::line::{serving, still_draining};
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
+
+/// A request of a command.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ReceivedRequest {
+    /// Its number: the event that ends it has it, too.
+    pub request: u64,
+    /// The command.
+    pub command: &'static str,
+    /// To what it applies, if not to the manager.
+    pub target: Option<String>,
+    /// The name of the user who asks, or `uid N`.
+    pub user: String,
+    /// That user.
+    pub uid: u32,
+}
+
+impl ReceivedRequest {
+    pub(super) fn line(&self) -> String {
+        let Self { command, target, user, .. } = self;
+        format!("{}: requested by {user}", command_line(command, target.as_deref()))
+    }
+}
+
+/// A request of a command that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct EndedRequest {
+    /// Its number.
+    pub request: u64,
+    /// The command.
+    pub command: &'static str,
+    /// To what it applies, if not to the manager.
+    pub target: Option<String>,
+    /// What was achieved, or why nothing was: a clause.
+    pub result: String,
+    /// Since the request, in seconds.
+    pub seconds: f64,
+}
+
+impl EndedRequest {
+    pub(super) fn finished_line(&self) -> String {
+        let Self { command, target, result, seconds, .. } = self;
+        format!("{}: {result}, after {seconds:.3} s", command_line(command, target.as_deref()))
+    }
+
+    pub(super) fn failed_line(&self) -> String {
+        let Self { command, target, result, .. } = self;
+        format!("{} failed: {result}", command_line(command, target.as_deref()))
+    }
+}
+
+/// `restart resize`.
+fn command_line(command: &str, target: Option<&str>) -> String {
+    target.map_or_else(|| command.to_owned(), |target| format!("{command} {target}"))
+}
 
 /// The version that every planned worker serves now, because a command asked for it.
 #[derive(Debug, Clone, PartialEq, Serialize)]

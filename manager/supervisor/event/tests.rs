@@ -29,6 +29,7 @@ fn the_line_of_a_crash() {
         seconds: 1.204,
         sending: false,
         timed_out: false,
+        on_request: false,
         disposition: JobDisposition::Requeued,
         deaths: Some(1),
         max_attempts: Some(3),
@@ -57,6 +58,7 @@ fn a_job_is_named_by_what_it_has() {
             seconds: 1.0,
             sending: false,
             timed_out: false,
+            on_request: false,
             disposition: JobDisposition::Requeued,
             deaths: None,
             max_attempts: None,
@@ -138,7 +140,20 @@ fn an_event_is_one_flat_json_object() {
         ),
         (Event::ConfigWarning { text: sentence("x") }, r#""event":"config_warning""#),
         (Event::FileWarning { text: sentence("x") }, r#""event":"file_warning""#),
-        (Event::Reloaded { changes: vec![sentence("x")] }, r#""event":"reloaded","changes":["x"]"#),
+        (
+            Event::Reloaded { by: "SIGHUP", changes: vec![sentence("x")] },
+            r#""event":"reloaded","by":"SIGHUP","changes":["x"]"#,
+        ),
+        (
+            Event::RequestReceived(ReceivedRequest {
+                request: 3,
+                command: "restart",
+                target: Some(sentence("f")),
+                user: sentence("alice"),
+                uid: 1000,
+            }),
+            r#""event":"request_received","request":3,"command":"restart","target":"f","user":"alice","uid":1000"#,
+        ),
         (Event::ReloadIgnored, r#""event":"reload_ignored""#),
         (Event::LogReopened { by: "SIGUSR1" }, r#""event":"log_reopened","by":"SIGUSR1""#),
         (

@@ -1,12 +1,12 @@
-//! SIGHUP: reopens the log, reads the configuration again, replaces every worker.
+//! SIGHUP and `gm-native reload`: reopens the log, reads the configuration again, replaces every worker.
 
 use std::time::Duration;
 
 use super::Manager;
 use crate::config::{Config, ConfigChange};
-use crate::control::FailedReloadStatus;
+use crate::control::{AcceptedReply, FailedReloadStatus, Reply, Requester};
 use crate::supervisor::core::Input;
-use crate::supervisor::event::Event;
+use crate::supervisor::event::{EndedRequest, Event, seconds};
 use crate::system::clock;
 
 /// Between two reloads: a storm of signals makes one at once and one after it.
@@ -21,6 +21,16 @@ pub(super) struct ReloadSchedule {
     last: Option<Duration>,
     due: Option<Duration>,
     failed: Option<FailedReload>,
+    /// What asked for the next one first.
+    by: Option<&'static str>,
+    /// The requests that the next one fulfils.
+    requests: Vec<ReloadRequest>,
+}
+
+/// A request of `gm-native reload`.
+struct ReloadRequest {
+    request: u64,
+    since: Duration,
 }
 
 /// The last reload, which failed.
@@ -31,7 +41,7 @@ struct FailedReload {
 
 impl ReloadSchedule {
     pub(super) fn new(reread: ConfigReader) -> Self {
-        Self { reread, last: None, due: None, failed: None }
+        Self { reread, last: None, due: None, failed: None, by: None, requests: Vec::new() }
     }
 
     /// When one that was put off is due.
@@ -63,13 +73,27 @@ impl ReloadSchedule {
 }
 
 impl Manager {
+    /// `gm-native reload`.
+    pub(super) fn reload_on_request(&mut self, by: &Requester) -> Reply {
+        if let Err(text) = self.core.may_request() {
+            return Reply::refused(text);
+        }
+        let request = self.received("reload", None, by);
+        self.hangs_up("reload", Some(request));
+        let begun = "the configuration is read again, and every worker is replaced if it can be used".into();
+        Reply::Accepted(AcceptedReply { request, begun })
+    }
+
     /// The log is reopened at each signal, since logrotate may have moved it; the rest is coalesced.
-    pub(super) fn hangs_up(&mut self) {
-        // SIGHUP is for the configuration first: that the log is a stream is not reported.
-        let _ = self.reopen_log("SIGHUP");
+    pub(super) fn hangs_up(&mut self, by: &'static str, request: Option<u64>) {
+        // This is for the configuration first: that the log is a stream is not reported.
+        let _ = self.reopen_log(by);
         if self.core.is_draining() {
             return self.effects.report(&Event::ReloadIgnored);
         }
+        self.reloads.by.get_or_insert(by);
+        let since = clock::now();
+        self.reloads.requests.extend(request.map(|request| ReloadRequest { request, since }));
         if self.reloads.may_be_now(clock::now()) {
             self.reload();
         }
@@ -79,29 +103,48 @@ impl Manager {
         self.service.reloading();
         self.keep_places();
         let old = self.effects.config.clone();
+        let by = self.reloads.by.take().unwrap_or("SIGHUP");
+        let requests = std::mem::take(&mut self.reloads.requests);
         match self.reloads.read(clock::now()) {
-            Err(reason) => self.effects.report(&Event::ReloadFailed { reason }),
+            Err(reason) => {
+                self.effects.report(&Event::ReloadFailed { by, reason: reason.clone() });
+                requests.iter().for_each(|request| self.fail_reload(request, &reason));
+            }
             Ok((config, warnings)) => {
                 let mut changes = old.changes(&config);
+                // A level for a while stays for that while.
+                if self.log_level_until.is_none() {
+                    self.effects.set_log_level(None);
+                }
                 let config = self.effects.reconfigure(old.with_changes_of(config));
                 // One that could not be opened has been reported, and is not used.
                 changes.retain(|change| change.function.is_some() || change.key != "log_file" || config.log != old.log);
                 warnings.into_iter().for_each(|text| self.effects.report(&Event::ConfigWarning { text }));
-                self.report_changes(&changes);
+                self.report_changes(by, &changes);
                 self.notices = self.effects.notices();
                 self.rescan_later();
-                self.input(Input::Reload(Box::new(config)));
+                let requests = requests.into_iter().map(|request| request.request).collect();
+                self.input(Input::Reload(Box::new(config), requests));
             }
         }
         self.notify_service();
         self.service.reloaded();
     }
 
-    fn report_changes(&mut self, changes: &[ConfigChange]) {
+    fn fail_reload(&mut self, request: &ReloadRequest, reason: &str) {
+        let ReloadRequest { request, since } = *request;
+        let reasons: Vec<&str> = reason.lines().collect();
+        let result = format!("the configuration cannot be used, so the old one holds: {}", reasons.join("; "));
+        let seconds = seconds(clock::now().saturating_sub(since));
+        let failed = EndedRequest { request, command: "reload", target: None, result, seconds };
+        self.effects.report(&Event::RequestFailed(failed));
+    }
+
+    fn report_changes(&mut self, by: &'static str, changes: &[ConfigChange]) {
         let (later, now): (Vec<&ConfigChange>, Vec<&ConfigChange>) =
             changes.iter().partition(|change| change.needs_restart);
         let changes = now.iter().map(ToString::to_string).collect();
-        self.effects.report(&Event::Reloaded { changes });
+        self.effects.report(&Event::Reloaded { by, changes });
         for change in later {
             let text = format!("{change}: the old value holds until the manager is stopped and started");
             self.effects.report(&Event::ConfigWarning { text });

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use super::Manager;
 use crate::control::{
-    CalledOffFile, ControlRequest, JoinedRollback, PendingRequest, Reply, RetryReply, RollbackReply, StatusReply,
+    AcceptedReply, CalledOffFile, ControlRequest, JoinedRollback, PendingRequest, Reply, Requester, RollbackReply,
+    StatusReply,
 };
-use crate::supervisor::core::{Input, RequestOrigin};
+use crate::plugins::name::FunctionName;
+use crate::supervisor::core::{Input, Order, RequestOrigin};
 use crate::supervisor::effects::manager_state;
+use crate::supervisor::event::{Event, ReceivedRequest};
 use crate::supervisor::rollback::{RollbackRequest, UntriedFile};
 use crate::system::clock;
 
@@ -23,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(4);
 #[derive(Default)]
 pub(super) struct WaitingRequests {
     requests: Vec<WaitingRequest>,
-    /// The number of the latest rollback or retry.
+    /// The number of the latest request that is logged.
     last_request: u64,
 }
 
@@ -78,6 +81,7 @@ impl Manager {
     }
 
     fn answer(&mut self, incoming: PendingRequest) {
+        let by = incoming.requester;
         let reply = match incoming.request {
             ControlRequest::Status => Reply::Status(Box::new(self.status())),
             ControlRequest::Ping => {
@@ -85,14 +89,21 @@ impl Manager {
                 Reply::Done(format!("the manager (pid {}) is {state}", std::process::id()))
             }
             ControlRequest::Versions => Reply::Versions(self.effects.versions(&self.core)),
-            ControlRequest::Retry { function } => self.retry(&function, incoming.uid),
+            ControlRequest::Retry { function } => self.retry(&function, &by),
             ControlRequest::Rollback { function, hash, force } => {
-                self.roll_back(&function, hash.as_deref(), force, incoming.uid)
+                self.roll_back(&function, hash.as_deref(), force, &by)
             }
             ControlRequest::ClearAttempts(of) => {
                 let text = format!("{}: the job gets all its attempts again", of.function);
                 self.input(Input::ClearAttempts(of));
                 Reply::Done(text)
+            }
+            ControlRequest::Restart { function } => self.restart(function.as_ref(), &by),
+            ControlRequest::Kill { pid, handle } => self.end_job(pid, handle.as_deref(), &by),
+            ControlRequest::Reload => self.reload_on_request(&by),
+            ControlRequest::Stop => self.stop_on_request(&by),
+            ControlRequest::LogLevel { level, milliseconds } => {
+                self.change_log_level(level, milliseconds.map(Duration::from_millis), &by)
             }
             ControlRequest::Events { .. } => return,
         };
@@ -107,26 +118,57 @@ impl Manager {
         status
     }
 
-    fn next_request(&mut self, uid: u32) -> RequestOrigin {
+    /// The number of another request, which is logged.
+    pub(super) fn received(&mut self, command: &'static str, target: Option<String>, by: &Requester) -> u64 {
         self.waiting.last_request += 1;
-        RequestOrigin { request: self.waiting.last_request, uid }
+        let request = self.waiting.last_request;
+        let (user, uid) = (by.to_string(), by.uid);
+        self.effects.report(&Event::RequestReceived(ReceivedRequest { request, command, target, user, uid }));
+        request
     }
 
-    fn retry(&mut self, function: &str, uid: u32) -> Reply {
+    fn retry(&mut self, function: &str, by: &Requester) -> Reply {
         let function = match self.core.may_retry(function) {
             Ok(function) => function,
             Err(text) => return Reply::refused(text),
         };
         // Two at the same time wait for the same.
-        let asked = match self.core.retry_under_way(&function) {
-            Some(request) => RequestOrigin { request, uid },
-            None => self.next_request(uid),
-        };
-        self.input(Input::Retry { function, asked });
-        Reply::Retrying(RetryReply { request: asked.request })
+        let under_way = self.core.retry_under_way(&function);
+        let request = under_way.unwrap_or_else(|| self.received("retry", Some(function.to_string()), by));
+        self.input(Input::Retry { function, asked: RequestOrigin { request, uid: by.uid } });
+        Reply::Accepted(AcceptedReply { request, begun: String::new() })
     }
 
-    fn roll_back(&mut self, function: &str, hash: Option<&str>, force: bool, uid: u32) -> Reply {
+    fn restart(&mut self, function: Option<&FunctionName>, by: &Requester) -> Reply {
+        let order = match self.core.may_restart(function.map(FunctionName::as_str)) {
+            Ok(order) => order,
+            Err(text) => return Reply::refused(text),
+        };
+        let target = function.map_or_else(|| "all".to_owned(), ToString::to_string);
+        let begun = match function {
+            Some(function) => format!("the workers of {function} are being replaced"),
+            None => "all workers are being replaced".into(),
+        };
+        let request = self.received("restart", Some(target), by);
+        self.order(request, order, begun)
+    }
+
+    /// Has the core carry out an order.
+    pub(super) fn order(&mut self, request: u64, order: Order, begun: String) -> Reply {
+        self.input(Input::Request { request, order });
+        Reply::Accepted(AcceptedReply { request, begun })
+    }
+
+    fn stop_on_request(&mut self, by: &Requester) -> Reply {
+        let request = self.received("stop", None, by);
+        // A further request waits for the same stop. Unlike a further signal, it does not count towards those that kill.
+        if !self.core.is_draining() {
+            self.input(Input::Stop { by: "stop" });
+        }
+        Reply::Accepted(AcceptedReply { request, begun: "the manager is stopping".into() })
+    }
+
+    fn roll_back(&mut self, function: &str, hash: Option<&str>, force: bool, by: &Requester) -> Reply {
         let target = self.core.may_roll_back(function).and_then(|function| {
             let request = RollbackRequest { function: &function, hash, force };
             let (version, target) = self.effects.rollback_target(&self.core, request)?;
@@ -139,7 +181,13 @@ impl Manager {
         // One that leads to the same version has the number of the one under way: they end together.
         let under_way = self.core.rollback_under_way(&function).filter(|one| one.version == version.hash);
         let under_way = under_way.map(|one| (one.asked, clock::now().saturating_sub(one.since)));
-        let asked = under_way.map_or_else(|| self.next_request(uid), |(asked, _)| asked);
+        let asked = under_way.map_or_else(
+            || {
+                let request = self.received("rollback", Some(format!("{function} to version {}", version.hash)), by);
+                RequestOrigin { request, uid: by.uid }
+            },
+            |(asked, _)| asked,
+        );
         let joined = under_way.filter(|_| target.joins);
         let off = |UntriedFile { path, version }| CalledOffFile { path, version };
         let reply = RollbackReply {

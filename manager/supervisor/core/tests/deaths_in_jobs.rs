@@ -8,7 +8,7 @@ use crate::supervisor::job_disposition::JobDisposition;
 fn reload(stage: &mut Stage, ini: &str) {
     let source = ConfigFile { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
     let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
-    stage.input(Input::Reload(Box::new(config)));
+    stage.input(Input::Reload(Box::new(config), Vec::new()));
 }
 
 /// M21: a worker that was ordered to drain and then dies by itself died in its job, whatever the reason to drain was.

@@ -164,7 +164,7 @@ fn no_event_takes_a_served_function_out_of_service() {
 
         // A reload replaces all; where each belongs is found out again.
         let config = together.stage.core.config.clone();
-        together.stage.input(Input::Reload(Box::new(config)));
+        together.stage.input(Input::Reload(Box::new(config), Vec::new()));
         together.settle();
         assert_eq!(together.workers(), expected, "after a reload");
 
@@ -310,7 +310,7 @@ fn an_old_worker_stays_for_what_only_it_can_serve() {
     together.settle();
     let old = together.stage.ids();
     let config = together.stage.core.config.clone();
-    together.stage.input(Input::Reload(Box::new(config)));
+    together.stage.input(Input::Reload(Box::new(config), Vec::new()));
     for _ in 0..40 {
         while together.done < together.stage.started.len() {
             let start = together.stage.started[together.done].clone();

@@ -261,7 +261,7 @@ fn a_new_timeout_holds_for_jobs_that_run() {
     let mut stage = one("[GearmanManager]\ncount = 1\ntimeout = 1000\n");
     let source = ConfigFile { path: "gm.ini".as_ref(), bytes: INI.as_bytes() };
     let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
-    stage.input(Input::Reload(Box::new(config)));
+    stage.input(Input::Reload(Box::new(config), Vec::new()));
     assert_eq!(stage.core.scoreboard_due(), Some(stage.now + TIMEOUT));
 }
 

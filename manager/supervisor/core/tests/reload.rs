@@ -13,7 +13,7 @@ fn one(ini: &str) -> Stage {
 fn reads_again(stage: &mut Stage, ini: &str) {
     let source = ConfigFile { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
     let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
-    stage.input(Input::Reload(Box::new(config)));
+    stage.input(Input::Reload(Box::new(config), Vec::new()));
 }
 
 #[test]

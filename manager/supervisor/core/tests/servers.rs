@@ -119,7 +119,7 @@ fn priorities_that_come_with_a_reload_are_asked_about() {
     assert_eq!(asked(&mut stage), 0);
     let source = ConfigFile { path: "gm.ini".as_ref(), bytes: PRIORITIES.as_bytes() };
     let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
-    stage.input(Input::Reload(Box::new(config)));
+    stage.input(Input::Reload(Box::new(config), Vec::new()));
     assert_eq!(asked(&mut stage), 1);
 }
 

@@ -329,7 +329,10 @@ impl Walk {
                 self.scan();
             }
             13 => self.scan(),
-            14 if self.random.u8(..4) == 0 => self.input(Input::Reload(Box::new(self.stage.core.config.clone()))),
+            14 if self.random.u8(..4) == 0 => {
+                self.input(Input::Reload(Box::new(self.stage.core.config.clone()), Vec::new()))
+            }
+            14 if self.random.u8(..4) == 0 => self.restart(which),
             14 => self.input(Input::Retry { function: name.into(), asked: BY }),
             15 if self.rolls_back => self.roll_back(name),
             15 => self.input(Input::Changed),
@@ -337,6 +340,14 @@ impl Walk {
                 let time = Duration::from_millis(self.random.u64(..5000));
                 self.later(time);
             }
+        }
+    }
+
+    /// One function or all, if they can be restarted.
+    fn restart(&mut self, which: usize) {
+        let function = [Some(FUNCTIONS[which]), None][self.random.usize(..2)];
+        if let Ok(order) = self.stage.core.may_restart(function) {
+            self.input(Input::Request { request: 1, order });
         }
     }
 
