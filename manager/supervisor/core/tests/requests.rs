@@ -10,11 +10,13 @@ impl Stage {
 
     /// The requests that have ended, with their results.
     fn ended(&self) -> Vec<(u64, bool, &str)> {
-        let ended = |event| match event {
-            &Event::RequestFinished(EndedRequest { request, ref result, .. }) => Some((request, true, result.as_str())),
-            &Event::RequestFailed(EndedRequest { request, ref result, .. }) => Some((request, false, result.as_str())),
-            _ => None,
-        };
+        fn ended(event: &Event) -> Option<(u64, bool, &str)> {
+            match event {
+                Event::RequestFinished(EndedRequest { request, result, .. }) => Some((*request, true, result)),
+                Event::RequestFailed(EndedRequest { request, result, .. }) => Some((*request, false, result)),
+                _ => None,
+            }
+        }
         self.events.iter().filter_map(ended).collect()
     }
 }
