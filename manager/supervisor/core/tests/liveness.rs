@@ -88,7 +88,7 @@ fn a_round_comes_with_a_rescan_or_by_itself() {
 fn a_draining_worker_that_hangs_is_killed_too() {
     let mut stage = two_functions();
     let config = stage.core.config.clone();
-    stage.input(Input::Reload(Box::new(config)));
+    stage.input(Input::Reload(Box::new(config), Vec::new()));
     stage.falls_silent(1, RunState::Other);
     stage.serves(5).serves(6).seconds(120);
     let log = stage.take_actions();
