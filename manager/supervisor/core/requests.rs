@@ -154,12 +154,12 @@ impl Core {
     }
 
     fn workers_of(&self, function: Option<FunctionName>) -> ReplacedWorkers {
-        let all: BTreeSet<WorkerId> = match &function {
+        let mut all: BTreeSet<WorkerId> = match &function {
             Some(function) => self.workers.with_function(function).map(|(id, _)| id).collect(),
             None => self.workers.keys().copied().collect(),
         };
-        let live = all.iter().copied().filter(|id| self.is_live(*id)).collect();
-        ReplacedWorkers { function, live, all }
+        all.retain(|id| self.is_live(*id));
+        ReplacedWorkers { function, live: all.clone(), all }
     }
 
     /// Ends a job as its timeout would.
