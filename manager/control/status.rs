@@ -149,6 +149,8 @@ pub enum WorkerCondition {
     Activating,
     /// It takes jobs, and has none.
     Idle,
+    /// It takes jobs, but no job server answers it, although they answer other workers.
+    CutOff,
     /// It takes jobs, and runs one.
     Busy,
     /// It takes no more jobs, and exits after the one in hand.
@@ -169,6 +171,7 @@ impl WorkerCondition {
             Self::Ready => "ready",
             Self::Activating => "activating",
             Self::Idle => "idle",
+            Self::CutOff => "cut_off",
             Self::Busy => "busy",
             Self::Draining => "draining",
             Self::Killed => "killed",

@@ -137,6 +137,20 @@ pub(crate) enum Event {
         /// Its resident memory, in MiB.
         mib: u64,
     },
+    /// No job server answers a worker, although they answer others; it is replaced.
+    WorkerCutOff {
+        /// Its process.
+        #[serde(skip)]
+        pid: i32,
+        /// What it serves.
+        functions: Vec<FunctionName>,
+        /// One of them, as configured.
+        server: String,
+        /// Workers that this one answers.
+        workers_connected: usize,
+        /// What the worker saw last.
+        reason: String,
+    },
     /// Workers exceed `max_memory` as soon as they have loaded their functions; replacing them would not help.
     MemoryLimitTooLow {
         /// What they serve.

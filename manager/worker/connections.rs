@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::system::clock;
 use crate::worker::messages::WorkerMessage;
 use crate::worker::serve::Worker;
-use crate::worker::session::{ConnectAttempt, describe};
+use crate::worker::session::{ConnectAttempt, DownReport, describe};
 
 impl Worker {
     /// Starts the connection attempts that are due, and greets the servers of those that have succeeded.
@@ -55,7 +55,7 @@ impl Worker {
         self.lose(server, reason);
     }
 
-    /// Closes a connection, and reports it to the manager once until the server is up again.
+    /// Closes a connection, and reports it to the manager.
     pub(super) fn lose(&mut self, server: usize, reason: &str) {
         // A job may have closed it, but that can be told only if it was the only job in hand.
         self.prefetch.start_over();
@@ -64,8 +64,12 @@ impl Worker {
     }
 
     fn report_down(&mut self, server: usize, reason: String) {
-        if self.sessions[server].mark_down() {
-            self.manager_link.send(&WorkerMessage::ServerDown { server, reason });
+        match self.sessions[server].mark_down() {
+            DownReport::Down => self.manager_link.send(&WorkerMessage::ServerDown { server, reason }),
+            DownReport::StillDown => {
+                self.manager_link.try_send(&WorkerMessage::ServerStillDown { server, reason });
+            }
+            DownReport::Nothing => {}
         }
     }
 }

@@ -194,6 +194,13 @@ pub(crate) enum WorkerMessage {
         /// What was observed.
         reason: String,
     },
+    /// A job server is still down for this worker: some more attempts have failed.
+    ServerStillDown {
+        /// Which server.
+        server: usize,
+        /// What was observed last.
+        reason: String,
+    },
     /// A job server accepts connections, and did not answer the greeting on one; sent each time.
     ServerUnresponsive {
         /// Which server.

@@ -29,6 +29,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes of whole packets that a connection may buffer while they cannot be processed (because a result is being sent).
 const MAX_BUFFERED: usize = 64 * 1024;
 
+/// After so many failed attempts in a row the manager is told again: it knows whether other workers fare better.
+const REPORT_EVERY: u32 = 4;
+
 /// One job server of a worker.
 pub(crate) struct ServerSession {
     /// As configured.
@@ -39,8 +42,8 @@ pub(crate) struct ServerSession {
     link: Link,
     /// When the last connection to it was lost.
     pub lost_at: Option<Duration>,
-    /// Whether this server was reported down.
-    reported_down: bool,
+    /// Losses and failed attempts since it was up; 0 while it is.
+    failures: u32,
     /// How many more lines are logged about its answers.
     log_rate_limit: LogRateLimit,
 }
@@ -70,6 +73,17 @@ pub(crate) struct OpenConnection {
     on_its_way: Option<usize>,
 }
 
+/// What the manager is told about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DownReport {
+    /// The server is down.
+    Down,
+    /// Another few attempts have failed.
+    StillDown,
+    /// Nothing.
+    Nothing,
+}
+
 /// The outcome of an attempt to connect.
 #[derive(Debug)]
 pub(crate) enum ConnectAttempt {
@@ -91,7 +105,7 @@ impl ServerSession {
             retry: ReconnectBackoff::new(siblings, seed),
             link: Link::Down,
             lost_at: None,
-            reported_down: false,
+            failures: 0,
             log_rate_limit: LogRateLimit::default(),
         }
     }
@@ -190,14 +204,19 @@ impl ServerSession {
         }
     }
 
-    /// Marks the server as down. Returns `true` the first time until it is up again.
-    pub(crate) fn mark_down(&mut self) -> bool {
-        !std::mem::replace(&mut self.reported_down, true)
+    /// Marks the server as down. Returns what the manager is told.
+    pub(crate) fn mark_down(&mut self) -> DownReport {
+        self.failures = self.failures.saturating_add(1);
+        match self.failures {
+            1 => DownReport::Down,
+            failures if failures.is_multiple_of(REPORT_EVERY) => DownReport::StillDown,
+            _ => DownReport::Nothing,
+        }
     }
 
     /// Whether the server is known to be down or unresponsive.
     pub(crate) fn is_down(&self) -> bool {
-        self.reported_down || self.addresses.is_empty()
+        self.failures > 0 || self.addresses.is_empty()
     }
 
     /// Whether one more line may be logged of what the server answers.
@@ -207,7 +226,7 @@ impl ServerSession {
 
     /// The server answers.
     pub(crate) fn mark_up(&mut self, now: Duration) {
-        self.reported_down = false;
+        self.failures = 0;
         self.retry.worked(now);
     }
 

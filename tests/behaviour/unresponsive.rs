@@ -1,4 +1,4 @@
-//! M26: workers that have no job and do not respond.
+//! M26, S24: workers that have no job and do not respond, and one that alone reaches no job server.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::fixture::{Job, acting, path, pid, served, serving, touch, wait_busy, wait_serving, workers};
+use crate::fixture::{Job, acting, of, path, pid, served, serving, touch, wait_busy, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -138,4 +138,48 @@ fn a_worker_under_a_debugger_is_left_alone() {
     ptrace::detach(worker, None).unwrap();
     assert_eq!(Job::act(&gearmand, "", "say done").result(), b"done");
     assert_alive(&manager, &[worker]);
+}
+
+/// S24: its process gets no descriptor for a new connection.
+#[test]
+fn a_worker_that_alone_reaches_no_job_server_is_replaced() {
+    let mut gearmand = Gearmand::start();
+    let manager = acting(&[&gearmand]).ini("count = 0\ndedicated_count = 3").start();
+    wait_serving(&manager, "act");
+    let job = Job::act(&gearmand, "", "nonewfiles\npid");
+    let cut_off = Pid::from_raw(String::from_utf8(job.result()).unwrap().parse().unwrap());
+    let all = workers(&manager);
+    gearmand.kill();
+    manager.wait_event("server_down", |_| true);
+    assert!(manager.status()["workers"].as_array().unwrap().iter().all(|worker| worker["state"] == "idle"));
+    gearmand.restart_same_port();
+    manager.wait_status("the one to be told apart", |status| {
+        let worker = of(status, "workers", "state", "cut_off")?;
+        (pid(worker) == cut_off).then_some(())
+    });
+    let told = manager.wait_event("worker_cut_off", |_| true);
+    assert_eq!((pid(&told), &told["server"]), (cut_off, &gearmand.server().into()), "{told}");
+    assert!(told["reason"].as_str().unwrap().contains("oo many open files"), "{told}");
+    manager.wait_event("worker_exited", |event| pid(event) == cut_off);
+    wait_serving(&manager, "act");
+    let left: Vec<Pid> = workers(&manager).into_iter().filter(|worker| all.contains(worker)).collect();
+    assert_eq!(left.len(), 2, "only that one was replaced: {}", manager.log());
+}
+
+/// S24: a job server that answers nobody is no fault of the workers.
+#[test]
+fn workers_whose_job_server_is_stopped_stay() {
+    let ini = "count = 0\ndedicated_count = 2\necho_interval = 100ms\necho_timeout = 200ms\nconnect_timeout = 100ms";
+    let gearmand = Gearmand::start();
+    let manager = acting(&[&gearmand]).ini(ini).start();
+    wait_serving(&manager, "act");
+    let all = workers(&manager);
+    gearmand.stop();
+    manager.wait_event("server_down", |_| true);
+    wait(LONG);
+    gearmand.cont();
+    assert_eq!(Job::act(&gearmand, "", "say done").result(), b"done");
+    assert_alive(&manager, &all);
+    let told = manager.events().into_iter().find(|event| event["event"] == "worker_cut_off");
+    assert_eq!(told, None);
 }

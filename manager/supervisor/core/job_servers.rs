@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::worker_record::EarlyRetirement;
 use super::{Action, Core, WorkerRecord};
 use crate::config::JobServerAddress;
 use crate::gearman::admin::ServerVersion;
@@ -12,6 +13,10 @@ use crate::supervisor::reconcile::WorkerId;
 
 /// The time between two reports of lost wake-ups at one server: jobs for a later time look the same, and may be many.
 const WAKE_UP_REPORTS: Duration = Duration::from_secs(600);
+
+/// How many reports of a worker that it is cut off make it one to replace. The first may come just after the others
+/// have found their server again.
+const CUT_OFF_REPORTS: u32 = 2;
 
 /// One job server.
 #[derive(Debug)]
@@ -153,6 +158,7 @@ impl Core {
     }
 
     pub(super) fn server_up(&mut self, id: WorkerId, server: usize) {
+        self.workers.change(id, |worker| worker.cut_off_reports = 0);
         let Some(server) = self.meant(id, server) else { return };
         server.up.insert(id);
         server.answers(id);
@@ -186,6 +192,33 @@ impl Core {
             let name = self.servers[place].name.clone();
             self.do_next(Action::ForgetDenied { server: name });
         }
+    }
+
+    /// A worker still cannot reach a server. Where that is so of all its servers, and they answer others, the fault is
+    /// with the worker: a library may have used up its descriptors or moved it to another network. It is replaced like
+    /// one that is too old, so it stays until another worker has found a job server.
+    pub(super) fn server_still_down(&mut self, id: WorkerId, server: usize, reason: String, now: Duration) {
+        let is_cut_off = self.is_cut_off(id);
+        let reports = self.workers.change(id, |worker| {
+            worker.cut_off_reports = if is_cut_off { worker.cut_off_reports.saturating_add(1) } else { 0 };
+            worker.cut_off_reports
+        });
+        if reports != Some(CUT_OFF_REPORTS) {
+            return;
+        }
+        self.workers.change(id, |worker| worker.retirement.retire_early(EarlyRetirement::CutOff, now));
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (pid, functions) = (worker.pid, worker.names());
+        let Some(server) = self.meant(id, server) else { return };
+        let (workers_connected, server) = (server.up.len(), server.name.clone());
+        self.report_with_pid(pid, |pid| Event::WorkerCutOff { pid, functions, server, workers_connected, reason });
+    }
+
+    /// Whether a worker that takes jobs is answered by no job server, although its servers answer others.
+    pub(crate) fn is_cut_off(&self, id: WorkerId) -> bool {
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.state.is_serving()) else { return false };
+        let mut its = worker.servers.iter().filter_map(|server| self.servers.get(*server)).filter(|server| server.used);
+        its.clone().all(|server| !server.up.contains(&id)) && its.any(|server| !server.up.is_empty())
     }
 
     /// If a server is out of descriptors, the kernel accepts connections that the server never answers, while it serves

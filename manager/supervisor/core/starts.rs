@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::isolation::load_order;
 use super::rollouts::Canary;
-use super::worker_record::{JobWatch, Retirement, StartProgress};
+use super::worker_record::{EarlyRetirement, JobWatch, Retirement, StartProgress};
 use super::workers::FunctionSet;
 use super::{Action, Core, GroupKey, ManagerPhase, StartStage, WorkerRecord, WorkerStart};
 use crate::config::Config;
@@ -55,11 +55,12 @@ impl Core {
                 retirement: Retirement {
                     at: now.saturating_add(self.config.max_worker_lifetime).saturating_add(splay),
                     runs: JobAllowance::default(),
-                    over_memory_limit: false,
+                    early: None,
                 },
                 job_watch: JobWatch::default(),
                 liveness: Liveness::default(),
                 drain_report: None,
+                cut_off_reports: 0,
                 servers: servers.clone(),
                 canary,
             },
@@ -165,6 +166,7 @@ impl Core {
             WorkerMessage::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
             WorkerMessage::ServerUp { server } => self.server_up(id, server),
             WorkerMessage::ServerDown { server, reason } => self.server_down(id, server, reason),
+            WorkerMessage::ServerStillDown { server, reason } => self.server_still_down(id, server, reason, now),
             WorkerMessage::ServerUnresponsive { server } => self.server_unresponsive(id, server),
             WorkerMessage::WakeUpLost { server } => self.wake_up_lost(id, server, now),
             WorkerMessage::JobFailed { function } => self.job_failed(id, function, now),
@@ -197,7 +199,7 @@ impl Core {
 
     /// It exceeds `max_memory`: it is replaced like one that is too old.
     fn exceeds_memory_limit(&mut self, id: WorkerId, bytes: u64, now: Duration) {
-        self.workers.change(id, |worker| (worker.retirement.at, worker.retirement.over_memory_limit) = (now, true));
+        self.workers.change(id, |worker| worker.retirement.retire_early(EarlyRetirement::OverMemoryLimit, now));
         let Some(worker) = self.workers.get(&id) else { return };
         let (pid, functions, mib) = (worker.pid, worker.names(), mebibytes(bytes));
         self.report_with_pid(pid, |pid| Event::MemoryLimitExceeded { pid, functions, mib });

@@ -43,6 +43,8 @@ pub(crate) struct WorkerView {
     pub pid: i32,
     /// Where it is in its life.
     pub state: WorkerState,
+    /// No job server answers it, although they answer others.
+    pub is_cut_off: bool,
     /// What it serves.
     pub functions: Vec<FunctionName>,
     /// Counts the starts.
@@ -175,6 +177,7 @@ impl Core {
                 id: *id,
                 pid: worker.pid?,
                 state: worker.state,
+                is_cut_off: self.is_cut_off(*id),
                 functions: worker.names(),
                 generation: worker.generation,
                 born: worker.born,

@@ -43,6 +43,8 @@ pub(super) struct WorkerRecord {
     pub liveness: Liveness,
     /// It has reported that it takes no more jobs.
     pub drain_report: Option<DrainReport>,
+    /// How often in a row it has reported that no job server answers it, while they answered others.
+    pub cut_off_reports: u32,
     /// The job servers it was started with, in its order: indices into [`Core::servers`](super::Core).
     pub servers: Vec<usize>,
     /// The new versions it runs, if it is a canary.
@@ -68,8 +70,17 @@ pub(super) struct Retirement {
     pub at: Duration,
     /// How many jobs it may still run.
     pub runs: JobAllowance,
-    /// Whether it exceeds `max_memory`.
-    pub over_memory_limit: bool,
+    /// Why it is replaced before that time, if it is.
+    pub early: Option<EarlyRetirement>,
+}
+
+/// Why a worker is replaced early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EarlyRetirement {
+    /// It exceeds `max_memory`.
+    OverMemoryLimit,
+    /// No job server answers it, although they answer others.
+    CutOff,
 }
 
 /// What is known of a worker's jobs.
@@ -112,6 +123,13 @@ pub(super) struct DrainReport {
     pub jobs: u64,
 }
 
+impl Retirement {
+    /// It is to be replaced from now on.
+    pub(super) fn retire_early(&mut self, reason: EarlyRetirement, now: Duration) {
+        (self.at, self.early) = (self.at.min(now), Some(reason));
+    }
+}
+
 impl WorkerRecord {
     /// The names of what it serves.
     pub(super) fn names(&self) -> Vec<FunctionName> {
@@ -127,7 +145,8 @@ impl WorkerRecord {
     pub(super) fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
         let old = now >= self.retirement.at && now >= self.born.saturating_add(config.max_worker_lifetime);
         match self.retirement.runs {
-            JobAllowance::Many if self.retirement.over_memory_limit => Some("max_memory"),
+            JobAllowance::Many if self.retirement.early == Some(EarlyRetirement::OverMemoryLimit) => Some("max_memory"),
+            JobAllowance::Many if self.retirement.early == Some(EarlyRetirement::CutOff) => None,
             JobAllowance::Many => old.then_some("max_worker_lifetime"),
             JobAllowance::Few | JobAllowance::None => Some("max_runs_per_worker"),
         }

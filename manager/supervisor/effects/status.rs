@@ -7,7 +7,7 @@ use super::children::ChildKind;
 use super::counters::FunctionCounts;
 use crate::control::{
     FailureRateStatus, FunctionStatus, JobServerStatus, LastFailureStatus, ManagerState, RefusedFile, StatusReply,
-    WorkerStatus,
+    WorkerCondition, WorkerStatus,
 };
 use crate::scoreboard::WorkerActivity;
 use crate::supervisor::core::{Core, FunctionView, WorkerView};
@@ -112,9 +112,13 @@ impl Effects {
             let counters = (0..worker.functions.len()).map(|index| worker.scoreboard.counters(index));
             counters.fold(0_u64, |sum, counters| sum.saturating_add(counters.jobs()))
         });
+        let state = match view.state.condition(busy) {
+            WorkerCondition::Idle if view.is_cut_off => WorkerCondition::CutOff,
+            state => state,
+        };
         WorkerStatus {
             pid: view.pid.cast_unsigned(),
-            state: view.state.condition(busy),
+            state,
             functions: view.functions,
             current_function: job.as_ref().and_then(|job| worker?.functions.get(job.function).cloned()),
             handle: job.as_ref().and_then(|job| Some(String::from_utf8_lossy(job.handle.as_deref()?).into_owned())),

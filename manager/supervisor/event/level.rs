@@ -23,7 +23,10 @@ impl Event {
             Self::FunctionFailing(_) | Self::FunctionRecovered(_) | Self::JobQuarantined(_) => Level::Warn,
             Self::WorkerExamined(examined) if examined.unwritten.is_some() => Level::Error,
             Self::WorkerExamined(_) => Level::Warn,
-            Self::WakeUpLost { .. } | Self::ServerUnresponsive { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
+            Self::WorkerCutOff { .. }
+            | Self::WakeUpLost { .. }
+            | Self::ServerUnresponsive { .. }
+            | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,
@@ -48,6 +51,7 @@ impl Event {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
                 Some(*pid)
             }
+            Self::WorkerCutOff { pid, .. } => Some(*pid),
             Self::NotRestarted { pid, .. } | Self::MemoryLimitExceeded { pid, .. } => Some(*pid),
             Self::WorkerDraining { pid, .. } | Self::WorkerExited { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)

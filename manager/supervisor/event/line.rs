@@ -165,6 +165,11 @@ impl Event {
                     several(functions)
                 )
             }
+            Self::WorkerCutOff { pid, functions, server, workers_connected, reason } => format!(
+                "{}: worker {pid} reaches no job server, although {server} answers {}: {reason}; it will be replaced",
+                several(functions),
+                counted(*workers_connected, "other worker")
+            ),
             Self::MemoryLimitTooLow { functions, mib, max_mib } => format!(
                 "{}: a worker takes {mib} MiB as soon as it has loaded its functions, more than max_memory, {max_mib} MiB; \
                  it is not replaced for that (give max_memory what its jobs need besides)",

@@ -139,3 +139,44 @@ fn only_a_server_that_ignores_priorities_is_warned_of_by_name() {
     silent.input(Input::Version { server: 0, version: None });
     assert_eq!(silent.events.len(), before);
 }
+
+/// S24: a worker that alone reaches no job server is replaced; one whose servers are down is not.
+#[test]
+fn a_worker_that_is_cut_off_is_told_apart_from_one_whose_servers_are_down() {
+    let still_down = || WorkerMessage::ServerStillDown { server: 0, reason: "no".into() };
+    let cut_off = |event: &Event| matches!(event, Event::WorkerCutOff { pid: 102, workers_connected: 3, .. });
+    let mut stage = two_functions();
+    let all = 1..=4;
+    for id in all.clone() {
+        stage.message(id, WorkerMessage::ServerDown { server: 0, reason: "no".into() });
+    }
+    for id in all.clone().chain(all) {
+        stage.message(id, still_down()).message(id, still_down());
+    }
+    assert!((1..=4).all(|id| !stage.core.is_cut_off(WorkerId(id))), "the server is down");
+    assert_eq!(stage.take_actions(), [""; 0]);
+    for id in [1, 3, 4] {
+        stage.message(id, WorkerMessage::ServerUp { server: 0 });
+    }
+    assert!(stage.core.is_cut_off(WorkerId(2)) && !stage.core.is_cut_off(WorkerId(1)));
+    stage.message(2, still_down());
+    assert_eq!((stage.take_actions(), stage.count_events(cut_off)), (vec![], 0), "it may be about to reconnect");
+    stage.message(2, still_down()).message(2, still_down());
+    assert_eq!((stage.take_actions(), stage.count_events(cut_off)), (vec!["start a".to_owned()], 1));
+    stage.serves(5).later(Duration::from_secs(1));
+    let log = stage.take_actions();
+    assert!(log.contains(&"leave 2".into()), "its replacement has found a server: {log:?}");
+    assert_eq!(stage.left_at(None), 1);
+}
+
+/// S24: what a worker reports before its server answers it again does not count later.
+#[test]
+fn reports_of_being_cut_off_start_over_when_a_server_answers() {
+    let still_down = || WorkerMessage::ServerStillDown { server: 0, reason: "no".into() };
+    let mut stage = two_functions();
+    for _ in 0..5 {
+        stage.message(2, WorkerMessage::ServerDown { server: 0, reason: "no".into() }).message(2, still_down());
+        stage.message(2, WorkerMessage::ServerUp { server: 0 });
+    }
+    assert_eq!(stage.count_events(|event| matches!(event, Event::WorkerCutOff { .. })), 0);
+}

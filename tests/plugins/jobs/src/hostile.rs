@@ -15,6 +15,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 const SIGTERM: i32 = 15;
 const SIGINT: i32 = 2;
 const SIGUSR2: i32 = 12;
+const RLIMIT_NOFILE: i32 = 7;
 const SIG_IGN: usize = 1;
 const SIG_BLOCK: i32 = 0;
 const SIGKILL: i32 = 9;
@@ -38,6 +39,7 @@ static KEPT: Mutex<Option<Reporter>> = Mutex::new(None);
 unsafe extern "C" {
     fn signal(number: i32, handler: usize) -> usize;
     fn sigprocmask(how: i32, set: *const u64, old: *mut u64) -> i32;
+    fn setrlimit(resource: i32, limit: *const u64) -> i32;
     fn umask(mask: u32) -> u32;
     fn ioctl(fd: RawFd, request: std::ffi::c_ulong, ...) -> i32;
     fn setlocale(category: i32, locale: *const std::ffi::c_char) -> *const std::ffi::c_char;
@@ -78,6 +80,8 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
             0 => {}
             _ => return Err(format!("setresuid: {}", std::io::Error::last_os_error()).into()),
         },
+        // SAFETY: the call reads two numbers.
+        "nonewfiles" => drop(unsafe { setrlimit(RLIMIT_NOFILE, [3_u64; 2].as_ptr()) }),
         "closefds" => close_those(|_| true),
         "wake" => wake()?,
         "closesockets" => close_those(is_connection),

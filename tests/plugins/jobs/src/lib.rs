@@ -63,6 +63,7 @@ unsafe extern "C" {
 /// | `chatter` | a thread of its own sends data as fast as it can, to the job's end |
 /// | `wake` | writes to every eventfd of this process |
 /// | `stuckonusr2` | SIGUSR2 runs a handler that never returns, from now on |
+/// | `nonewfiles` | the process gets no more descriptors, from now on |
 /// | `deaf` | SIGTERM and SIGINT are ignored and blocked from now on |
 /// | `blockall` | every signal is blocked from now on |
 /// | `secede` | this process leads a session of its own, and its group is another |
