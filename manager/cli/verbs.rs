@@ -271,7 +271,7 @@ pub struct NewArgs {
     /// Name of the function and of the directory
     pub name: String,
 
-    /// Language of the function: rust (a crate), c, cpp or go (a directory with a Makefile)
+    /// Language of the function: rust (a crate), c, cpp, go or zig (a directory with a Makefile)
     #[arg(long, value_enum, value_name = "LANGUAGE", default_value_t, hide_possible_values = true)]
     pub lang: Language,
 
@@ -296,6 +296,8 @@ pub enum Language {
     Cpp,
     /// Go: makes a directory with a Makefile
     Go,
+    /// Zig: makes a directory with a Makefile
+    Zig,
 }
 
 /// Options of `crashes`.

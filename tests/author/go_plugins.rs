@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::run_gm_native;
-use crate::support::build::{alone, build_dir, command, fingerprint, repository};
+use crate::support::build::{self, alone, build_dir, command, fingerprint, repository};
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
@@ -25,11 +25,11 @@ fn library(function: &str) -> Option<PathBuf> {
         eprintln!("skipped: there is no Go here");
         return None;
     }
-    Some(alone(|| build(function)))
+    Some(alone(|| built(function)))
 }
 
 #[track_caller]
-fn build(function: &str) -> PathBuf {
+fn built(function: &str) -> PathBuf {
     let of_package = |dir: &str| {
         let dir = repository().join("plugin-api").join(dir);
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|file| file.is_file()).collect::<Vec<_>>()
@@ -81,10 +81,7 @@ fn the_listings_of_the_page_work() {
             let test = listings.iter().find(is_test).copied().unwrap_or("package main\n");
             fs::write(dir.join(format!("{name}_test.go")), test).unwrap();
             for target in ["test", "all"].map(|target| target.replace("all", &format!("{name}.so"))) {
-                let mut make = Command::new("make");
-                make.args(["--silent", &target]).current_dir(&dir).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
-                make.env("GOCACHE", build_dir().join("go-cache")).env("GOFLAGS", "-mod=mod");
-                command(&mut make);
+                build::make(&dir, &[&target]);
             }
             dir.join(format!("{name}.so"))
         });

@@ -21,6 +21,7 @@ mod new;
 mod objects;
 mod output;
 mod starts;
+mod zig_plugins;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::run_gm_native;
-use crate::support::build::{alone, build_dir, command, repository};
+use crate::support::build::{self, alone, build_dir, repository};
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Setup;
@@ -31,15 +31,10 @@ fn made(name: &str, probe: &str, missing: &str) -> Option<PathBuf> {
             }
         }
         let include = format!("GM_INCLUDE={}", repository().join("plugin-api/include").display());
+        let zig = format!("GM_ZIG={}", repository().join("plugin-api/zig/gm.zig").display());
         let package = format!("GM_GO={}", repository().join("plugin-api/go/gm").display());
         for target in ["test", "CPPFLAGS=-Wpedantic -Werror"] {
-            let mut make = Command::new("make");
-            make.args(["--silent", &include, &package, target])
-                .current_dir(&home)
-                .env_remove("MAKEFLAGS")
-                .env_remove("MAKELEVEL");
-            make.env("GOCACHE", build_dir().join("go-cache")).env("GOFLAGS", "-mod=mod");
-            command(&mut make);
+            build::make(&home, &[&include, &package, &zig, target]);
         }
     });
     Some(home.join(format!("{name}.so")))
@@ -74,6 +69,19 @@ fn an_object_in_go_transforms_json() {
     assert_eq!(picked.out(), r#"[{"id":1,"name":"a"},{}]"#, "{}", picked.err());
     let wrong = gearman(&gearmand, &["-f", "json_pick"], b"7");
     assert!(wrong.code() == Some(1) && wrong.err().contains("the workload is no object"), "{}", wrong.err());
+}
+
+#[test]
+fn a_function_in_zig_computes() {
+    let probe = if build::zig().is_some() { "true" } else { "false" };
+    let Some(library) = made("statistics", probe, "Zig (pip install ziglang)") else { return };
+    let gearmand = Gearmand::start();
+    let _manager = Setup::new(&[&gearmand.server()]).plugin("statistics", &library).start();
+    gearmand.wait_workers("statistics", 1);
+    let computed = gearman(&gearmand, &["-f", "statistics"], b"3 1 2");
+    assert_eq!(computed.out(), "count 3, mean 2, deviation 1, median 2, least 1, most 3", "{}", computed.err());
+    let wrong = gearman(&gearmand, &["-f", "statistics"], b"1 two");
+    assert!(wrong.code() == Some(1) && wrong.err().contains("two is no number"), "{}", wrong.err());
 }
 
 #[test]

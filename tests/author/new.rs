@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::build::{alone, build_dir, command, repository};
+use crate::support::build::{self, alone, build_dir, command, repository};
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Setup;
@@ -70,18 +70,24 @@ fn each_kind_builds_is_tested_and_serves_at_once() {
 }
 
 /// The same in other languages: name, options, the language's tools.
-const FOLDERS: [(&str, &[&str]); 6] = [
+const FOLDERS: [(&str, &[&str]); 8] = [
     ("words_c", &["--lang", "c"]),
     ("words_c_object", &["--lang", "c", "--object"]),
     ("words_cpp", &["--lang", "cpp"]),
     ("WordsCpp", &["--lang", "cpp", "--object"]),
     ("words_go", &["--lang", "go"]),
     ("words_go_object", &["--lang", "go", "--object"]),
+    ("words_zig", &["--lang", "zig"]),
+    ("words_zig_object", &["--lang", "zig", "--object"]),
 ];
 
 /// Whether a language's tools are here.
 fn is_available(options: &[&str]) -> bool {
-    let available = !options.contains(&"go") || Command::new("go").arg("version").output().is_ok();
+    let available = match options[1] {
+        "go" => Command::new("go").arg("version").output().is_ok(),
+        "zig" => build::zig().is_some(),
+        _ => true,
+    };
     if !available {
         eprintln!("skipped: there is nothing here that builds {options:?}");
     }
@@ -104,11 +110,8 @@ fn make_folder(dir: &Path, name: &str, options: &[&str]) -> PathBuf {
     let readme = fs::read_to_string(home.join("README.md")).unwrap();
     assert!(readme.contains("```sh\nmake test\ngm-native dev .\nmake\n```\n"), "{readme}");
     for target in ["test", "CPPFLAGS=-Wpedantic -Werror"] {
-        let mut make = Command::new("make");
-        make.args(["--silent", target]).current_dir(&home).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
-        // One for all, so that Go's own packages are compiled once.
-        make.env("GOCACHE", build_dir().join("go-cache")).env("GOFLAGS", "-mod=mod");
-        command(&mut make);
+        // Zig's fastest way to a library.
+        build::make(&home, &["OPTIMIZE=ReleaseSmall", target]);
     }
     home.join(format!("{name}.so"))
 }

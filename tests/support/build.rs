@@ -80,6 +80,29 @@ fn compile(compiler: &str, name: &str, output: &str, source: &str, args: &[&str]
     done
 }
 
+/// The command that runs Zig: of the system, or what scripts/install-test-deps has installed. `None` where there is none.
+pub fn zig() -> Option<String> {
+    let runs =
+        |line: &str| Command::new("sh").arg("-c").arg(format!("{line} version")).output().unwrap().status.success();
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("test-servers").join("zig/bin/python");
+    let installed = format!("{} -m ziglang", python.display());
+    ["zig".to_owned(), installed].into_iter().find(|line| runs(line))
+}
+
+/// Runs make in a folder, for a target, with what the languages need to build nothing twice.
+#[track_caller]
+pub fn make(dir: &Path, args: &[&str]) {
+    let mut make = Command::new("make");
+    make.arg("--silent").args(args).current_dir(dir).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    make.env("GOCACHE", build_dir().join("go-cache")).env("GOFLAGS", "-mod=mod");
+    make.env("ZIG_GLOBAL_CACHE_DIR", build_dir().join("zig-cache"))
+        .env("ZIG_LOCAL_CACHE_DIR", build_dir().join("zig-cache"));
+    if let Some(zig) = zig() {
+        make.env("ZIG", zig);
+    }
+    command(&mut make);
+}
+
 /// Builds a C library `libNAME.so` of one file in Go; `None` where there is no Go.
 #[track_caller]
 pub fn go(name: &str, source: &str) -> Option<PathBuf> {

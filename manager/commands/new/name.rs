@@ -178,6 +178,8 @@ pub(super) fn check(name: &str, language: Language) -> Result<(), String> {
         Language::Cpp => (C_KEYWORDS, C_TAKEN, "C++"),
         // Its entry is in C.
         Language::Go => (C_KEYWORDS, C_TAKEN, "C"),
+        // The name is a text in its source, and a file beside gm.zig.
+        Language::Zig => (&[][..], &["gm"][..], "Zig"),
     };
     if keywords.contains(&name) {
         return wrong(format!("it is a word of the {of} language; choose another"));

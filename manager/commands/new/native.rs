@@ -71,12 +71,26 @@ const GO: Template = Template {
     ..C
 };
 
+const ZIG: Template = Template {
+    language: "Zig",
+    sources: &[(
+        "my_function.zig",
+        include_str!("templates/zig/function.zig"),
+        include_str!("templates/zig/object.zig"),
+    )],
+    makefile: include_str!("templates/zig/Makefile"),
+    gitignore: "/build\n.zig-cache\n*.so\n",
+    notes: include_str!("templates/zig/notes.md"),
+    copied: &[("gm.zig", include_str!("../../../plugin-api/zig/gm.zig"))],
+};
+
 /// The path of each file in the folder, and its content. `name` was checked.
 pub(super) fn files(name: &str, language: Language, object: bool) -> Vec<(String, String)> {
     let template = match language {
         Language::C | Language::Rust => C,
         Language::Cpp => CPP,
         Language::Go => GO,
+        Language::Zig => ZIG,
     };
     let mut class = type_name(name);
     if class == name {
@@ -108,10 +122,10 @@ mod tests {
 
     #[test]
     fn no_placeholder_is_left() {
-        for language in [Language::C, Language::Cpp, Language::Go] {
+        for language in [Language::C, Language::Cpp, Language::Go, Language::Zig] {
             for (name, object) in [("word_count", false), ("Sum", true)] {
                 for (path, text) in files(name, language, object) {
-                    if !path.starts_with("include/") && !path.starts_with("gm/") {
+                    if !["include/", "gm/", "gm.zig"].iter().any(|copied| path.starts_with(copied)) {
                         assert!(!path.contains("my_") && !text.contains("my_"), "{path}: {text}");
                         assert!(!text.contains("MyFunction"), "{path}: {text}");
                     }
