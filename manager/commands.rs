@@ -34,7 +34,7 @@ use crate::cli::{Cli, Command, StatusArgs};
 use crate::plugins::probe;
 use crate::post_mortem;
 use crate::supervisor::{guardian, resolve};
-use crate::system::tunables;
+use crate::system::{file_size_limit, tunables};
 use crate::worker;
 use output::OutputFormat;
 
@@ -67,6 +67,8 @@ pub fn run_if_worker(first_argument: Option<&OsStr>) {
 
 /// Runs the command line.
 pub fn run(cli: &Cli) -> ExitCode {
+    // It cannot fail for a signal that exists.
+    let _ = file_size_limit::catch();
     let format = |json| if json { OutputFormat::Json } else { OutputFormat::Text };
     match &cli.command {
         None => run::run(cli),

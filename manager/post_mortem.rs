@@ -27,7 +27,7 @@ use crate::system::channel::Channel;
 use crate::system::crash_area::Cause;
 use crate::system::errors::reason;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
-use crate::system::{crash_handler, exit, memory};
+use crate::system::{crash_handler, exit, file_size_limit, memory};
 use crate::worker::messages::{decode, encode};
 use workload::KeptWorkload;
 
@@ -83,6 +83,7 @@ pub(crate) fn main() -> ! {
     };
     // It can only fail where a lower limit holds already.
     let _ = memory::limit(MEMORY);
+    let _ = file_size_limit::catch();
     // What a parser says when it panics helps nobody.
     std::panic::set_hook(Box::new(|_| ()));
     let result = examine(request, snapshot);

@@ -15,6 +15,7 @@ pub(crate) mod directory;
 pub(crate) mod errors;
 pub(crate) mod exit;
 pub(crate) mod exit_watch;
+pub(crate) mod file_size_limit;
 pub(crate) mod fork;
 pub(crate) mod handlers;
 pub(crate) mod kernel_log;

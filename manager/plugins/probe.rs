@@ -29,7 +29,7 @@ use super::report::{self, LoadableLibrary, MAX_MESSAGE, ProbeMessage, ProbeRepor
 use super::siblings::{Sibling, SiblingSearch};
 use crate::system::errors::{reason, reason_at};
 use crate::system::spawn::{CHANNEL_FD, inherited};
-use crate::system::{exit, fork, handlers};
+use crate::system::{exit, file_size_limit, fork, handlers};
 
 /// The hidden argument that makes the program a probe.
 pub const ROLE: &str = "--gm-native-probe";
@@ -344,7 +344,10 @@ pub fn main() -> ! {
         exit::now(2);
     };
     // A library's constructors may fork, and the child must not report a second time.
-    if let Err(error) = fork::watch(fork::report_on_stderr).and_then(|()| handlers::catch_broken_pipes()) {
+    let prepared = fork::watch(fork::report_on_stderr)
+        .and_then(|()| handlers::catch_broken_pipes())
+        .and_then(|()| file_size_limit::catch());
+    if let Err(error) = prepared {
         eprintln!("gm-native: the probe could not start: {}", reason(&error));
         exit::now(EXIT_NO_ORDER);
     }

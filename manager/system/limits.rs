@@ -50,6 +50,11 @@ pub(crate) fn explained(error: &io::Error) -> String {
         Some(Errno::ENOSPC) => {
             "the limit of watched descriptors of this user is reached: raise fs.epoll.max_user_watches".into()
         }
+        Some(Errno::EFBIG) => format!(
+            "the limit of the size of files {} is below the size of the memory that the manager shares with a worker: raise \
+             LimitFSIZE= in the unit, or ulimit -f in a shell",
+            now(Resource::RLIMIT_FSIZE)
+        ),
         _ => return reason(error),
     };
     format!("{}: {hint}", reason(error))
@@ -66,6 +71,7 @@ mod tests {
             (Errno::ENFILE, "fs.file-max"),
             (Errno::EAGAIN, "LimitNPROC"),
             (Errno::ENOSPC, "fs.epoll.max_user_watches"),
+            (Errno::EFBIG, "LimitFSIZE"),
         ] {
             let before = reason(&io::Error::from(error));
             let text = explained(&io::Error::from(error));

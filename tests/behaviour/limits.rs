@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User, chown, geteuid};
 
-use crate::fixture::{Job, acting, make_script, served, serving, wait_serving, workers};
+use crate::fixture::{Job, acting, library, make_script, served, serving, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::program::run;
@@ -37,6 +37,7 @@ fn refused(manager: &Manager) -> usize {
 /// on, and with the limit lifted there are two again. How it backs off is a story of the core's.
 #[track_caller]
 fn short_of(gearmand: &Gearmand, manager: &Manager, what: &str, words: &[&str]) {
+    let lifted = if what == "fsize" { "unlimited" } else { "1000" };
     let [first, second] = workers(manager)[..] else { panic!("two workers were planned") };
     limit(manager.pid(), what, "1");
     kill(first, Signal::SIGKILL).unwrap();
@@ -48,7 +49,7 @@ fn short_of(gearmand: &Gearmand, manager: &Manager, what: &str, words: &[&str]) 
         assert_eq!(Job::act(gearmand, "", "pid").result(), second.to_string().into_bytes());
     }
     crate::support::wait::wait_for("another try", DEADLINE, || (refused(manager) > 1).then_some(()));
-    limit(manager.pid(), what, "1000");
+    limit(manager.pid(), what, lifted);
     wait_serving(manager, "act");
     assert_eq!(serving(manager).len(), 2);
     gearmand.wait_workers("act", 2);
@@ -59,6 +60,24 @@ fn short_of(gearmand: &Gearmand, manager: &Manager, what: &str, words: &[&str]) 
 fn out_of_descriptors_it_keeps_what_runs() {
     let (gearmand, manager) = served("count = 2\nbackoff_max = 10ms");
     short_of(&gearmand, &manager, "nofile", &["Too many open files", "(now 1)", "LimitNOFILE"]);
+}
+
+/// M27: by default the system ends a process that writes beyond it, without a word.
+#[test]
+fn at_the_limit_of_the_size_of_files_it_keeps_what_runs() {
+    let (gearmand, manager) = served("count = 2\nbackoff_max = 10ms\non_crash = fail");
+    limit(manager.pid(), "fsize", "1");
+    Job::act(&gearmand, "u", "crash null").failure();
+    let examined = manager.wait_event("worker_examined", |_| true);
+    assert!(examined["unwritten"].as_str().unwrap_or_default().ends_with("File too large"), "{examined}");
+    // More than what the manager gives to its children, and less than the library.
+    limit(manager.pid(), "fsize", "100000");
+    manager.install("other", &library());
+    let refused = manager.wait_event("library_refused", |event| event["function"] == "other");
+    assert!(refused["reason"].as_str().unwrap().contains("File too large"), "{refused}");
+    limit(manager.pid(), "fsize", "unlimited");
+    wait_serving(&manager, "act");
+    short_of(&gearmand, &manager, "fsize", &["File too large", "(now 1)", "LimitFSIZE"]);
 }
 
 /// M3: root is under no such limit, so the manager is somebody who has no other process.
