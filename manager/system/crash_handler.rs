@@ -2,7 +2,8 @@
 //!
 //! It runs on a stack of its own where the thread has one, calls only what is async-signal-safe, takes no lock and
 //! allocates nothing. It never hangs: a crash inside it kills the process, since all signals are blocked meanwhile, and
-//! so does the kernel after [`MOST`]. Whatever is saved is for the manager, in the [crash area](super::crash_area).
+//! so does the kernel after [`MOST`]. It never returns into code that would crash again for ever, either: see
+//! [`end_here`]. Whatever is saved is for the manager, in the [crash area](super::crash_area).
 //!
 //! No SA_RESETHAND: a second thread that crashes would end the process while the first is being saved.
 
@@ -114,7 +115,11 @@ fn use_alternate_stack() -> io::Result<()> {
 /// A signal that ends the process.
 extern "C" fn on_crash(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let errno = Errno::last_raw();
-    if !handlers::is_childs(signal) {
+    if handlers::is_childs(signal) {
+        if !handlers::set_default(signal) {
+            end_here();
+        }
+    } else {
         let watchdog = stop_signal::kill_after(MOST);
         if wait_for_turn() {
             save(Cause::Crash, info, context);
@@ -164,12 +169,23 @@ fn pause() {
 /// Gives the signal its default action as soon as the handler returns, before the thread executes anything: it is
 /// blocked until then. So a core dump shows the thread as it was, with the same `siginfo`.
 fn raise_again(signal: c_int, info: *const siginfo_t) {
-    handlers::set_default(signal);
+    let is_default = handlers::set_default(signal);
     // SAFETY: plain system calls; `info` is what the kernel gave to the handler. A thread may send anything to itself.
-    unsafe {
-        if libc::syscall(libc::SYS_rt_tgsigqueueinfo, process(), thread(), signal, info) != 0 {
-            libc::syscall(libc::SYS_tgkill, process(), thread(), signal);
-        }
+    let is_sent = unsafe {
+        libc::syscall(libc::SYS_rt_tgsigqueueinfo, process(), thread(), signal, info) == 0
+            || libc::syscall(libc::SYS_tgkill, process(), thread(), signal) == 0
+    };
+    if !is_default || !is_sent {
+        end_here();
+    }
+}
+
+/// Where a filter of the library's forbids the system calls that would end the process: a fault while its signal is
+/// blocked, which the kernel answers without asking the handler.
+fn end_here() -> ! {
+    loop {
+        // SAFETY: none: it ends the process.
+        unsafe { std::ptr::without_provenance_mut::<u8>(std::hint::black_box(1)).write_volatile(0) };
     }
 }
 

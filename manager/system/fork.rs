@@ -84,11 +84,13 @@ pub(crate) fn is_child() -> bool {
     unsafe { MARK.load(Acquire).as_ref() }.is_some_and(|mark| mark.load(Relaxed) == 0)
 }
 
-/// As [`is_child`], by a system call: also recognises children of `vfork`. Async-signal-safe.
+/// As [`is_child`], by a system call: also recognises children of `vfork`. Not where a filter of system calls answers
+/// with -1. Async-signal-safe.
 pub(crate) fn is_any_child() -> bool {
     let watched = PID.load(Relaxed);
-    // SAFETY: no arguments, no errors.
-    watched != 0 && watched != unsafe { libc::getpid() }
+    // SAFETY: no arguments.
+    let own = unsafe { libc::getpid() };
+    watched != 0 && own > 0 && watched != own
 }
 
 /// Called whenever a plugin's code has returned: ends the process if it is a forked child.

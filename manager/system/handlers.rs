@@ -90,10 +90,10 @@ fn current(signal: c_int) -> Option<usize> {
     }
 }
 
-/// Gives a signal its default action. Async-signal-safe.
-pub(crate) fn set_default(signal: c_int) {
+/// Gives a signal its default action. False if a filter of system calls forbids that. Async-signal-safe.
+pub(crate) fn set_default(signal: c_int) -> bool {
     // SAFETY: the default needs no handler; signal(2) is async-signal-safe.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    unsafe { libc::signal(signal, libc::SIG_DFL) != libc::SIG_ERR }
 }
 
 /// For the first line of a handler: whether the signal is for a child that was made without glibc's `fork` (or has not
@@ -102,8 +102,14 @@ pub(crate) fn is_childs(signal: c_int) -> bool {
     let childs = fork::is_any_child();
     if childs {
         set_default(signal);
-        // SAFETY: plain system calls; the signal is blocked while its handler runs.
-        unsafe { libc::kill(libc::getpid(), signal) };
+        // SAFETY: plain system calls; the signal is blocked while its handler runs. A filter of system calls may answer
+        // with -1, to which nobody must send a signal.
+        unsafe {
+            let process = libc::getpid();
+            if process > 0 {
+                libc::kill(process, signal);
+            }
+        }
     }
     childs
 }

@@ -120,6 +120,18 @@ fn the_line_of_a_crash_does_not_guess() {
     }
 }
 
+/// P29: a handler that can do nothing must not leave the process where it is.
+#[test]
+fn a_crash_where_no_system_call_works_ends_the_worker() {
+    let (gearmand, manager) = served("");
+    for (how, signal) in [("fault", "SIGSEGV"), ("abort", "SIG"), ("trap", "SIG")] {
+        let failure = Job::act(&gearmand, how, &format!("sandbox {how}")).failure();
+        assert!(failure.starts_with(&format!("worker killed by {signal}")), "{how}: {failure}");
+        let (_, report) = report(&manager, how);
+        assert_eq!(report["snapshot"]["taken"], "crash", "{report}");
+    }
+}
+
 const THROWS: &str = r#"
 #include <gm_plugin.h>
 #include <stdexcept>

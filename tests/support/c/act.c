@@ -2,8 +2,12 @@
 #include <gm_plugin.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define LARGE 30000000
@@ -22,6 +26,19 @@ static void hang(void *bytes) {
 
 static void *map(size_t size) {
     return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+/* No system call works any more, but that a signal handler returns. */
+static void sandbox(void) {
+    struct sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 1),
+    };
+    struct sock_fprog filter = {4, rules};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
 }
 
 GM_FUNCTION(act) {
@@ -45,6 +62,18 @@ GM_FUNCTION(act) {
         char code[64];
         memset(code, 0x90, sizeof code);
         ((void (*)(void))(void *)code)(); /* stack */
+    }
+    CASE("sandbox fault") {
+        sandbox();
+        *nowhere = 1;
+    }
+    CASE("sandbox abort") {
+        sandbox();
+        abort();
+    }
+    CASE("sandbox trap") {
+        sandbox();
+        __builtin_trap();
     }
     CASE("alarm") raise(SIGALRM);
     CASE("ignored") {
