@@ -65,8 +65,10 @@ pub(crate) struct RecordIds {
 impl RecordIds {
     /// Beyond the ones in use.
     pub(crate) fn beyond(used: impl IntoIterator<Item = RecordId>) -> Self {
+        /// No manager gets there in a day, but a file may have any name: beyond the highest number there is none.
+        const MOST: u32 = u32::MAX / 2;
         let mut last = BTreeMap::new();
-        for RecordId { day, number } in used {
+        for RecordId { day, number } in used.into_iter().filter(|id| id.number <= MOST) {
             let highest: &mut u32 = last.entry(day).or_default();
             *highest = number.max(*highest);
         }
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn no_id_is_given_out_twice() {
-        let used = ["20261124-7", "20261124-3", "20261125-1"].map(|text| text.parse().unwrap());
+        let used = ["20261124-7", "20261124-3", "20261125-1", "20261124-4294967295"].map(|text| text.parse().unwrap());
         let mut ids = RecordIds::beyond(used);
         let next = |ids: &mut RecordIds, day| ids.next(day).to_string();
         assert_eq!(next(&mut ids, 20_261_124), "20261124-8");

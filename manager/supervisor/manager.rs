@@ -21,6 +21,7 @@ use crate::plugins::watcher::{WatchEvent, WatchEvents};
 use crate::system::clock;
 use crate::system::daemonize::StartReport;
 use crate::system::errors::reason;
+use crate::system::limits::explained;
 use crate::system::service::ServiceManager;
 use crate::version;
 use loop_input::{LoopInput, LoopSources, ManagerSignal, ManagerSignals};
@@ -116,7 +117,7 @@ impl Manager {
         let mut effects = match Effects::new(resources, results) {
             Ok(effects) => effects,
             Err(error) => {
-                announce.failed(1, &format!("gm-native cannot start: {}", reason(&error)));
+                announce.failed(1, &format!("gm-native cannot start: {}", explained(&error)));
                 return 1;
             }
         };

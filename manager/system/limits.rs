@@ -51,7 +51,7 @@ pub(crate) fn explained(error: &io::Error) -> String {
             "the limit of watched descriptors of this user is reached: raise fs.epoll.max_user_watches".into()
         }
         Some(Errno::EFBIG) => format!(
-            "the limit of the size of files {} is below the size of the memory that the manager shares with a worker: raise \
+            "the limit of the size of files {} is below the size of the memory that the manager shares with its workers: raise \
              LimitFSIZE= in the unit, or ulimit -f in a shell",
             now(Resource::RLIMIT_FSIZE)
         ),
