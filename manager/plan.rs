@@ -208,6 +208,29 @@ impl Plan {
         self.groups.iter().flat_map(|group| &group.functions)
     }
 
+    /// How many all-functions workers are to know a function.
+    pub(crate) fn shared(&self, function: &str) -> u32 {
+        let all = self.all_functions().filter(|group| group.functions.iter().any(|name| name == function));
+        all.map_or(0, |group| group.count)
+    }
+
+    /// Gives a planned function this many workers in all, but never fewer than the all-functions workers that know it.
+    pub(crate) fn scale(&mut self, function: &FunctionName, workers: u32) {
+        if self.planned(function) == 0 {
+            return;
+        }
+        let count = workers.saturating_sub(self.shared(function));
+        let first = usize::from(self.all_functions().is_some());
+        let named = |group: &Group| group.functions.first().cmp(&Some(function));
+        match self.groups[first..].binary_search_by(named) {
+            Ok(place) => self.groups[first + place].count = count,
+            Err(place) => {
+                self.groups.insert(first + place, Group { functions: vec![function.clone()], dedicated: true, count });
+            }
+        }
+        self.groups.retain(|group| group.count > 0);
+    }
+
     /// How many workers there are to be.
     pub(crate) fn workers(&self) -> u32 {
         self.groups.iter().fold(0, |sum, group| sum.saturating_add(group.count))

@@ -19,6 +19,7 @@ pub(crate) mod job_failures;
 pub(crate) mod liveness;
 mod manager;
 pub(crate) mod out_of_memory;
+pub(crate) mod pause_records;
 pub(crate) mod poison_jobs;
 pub(crate) mod recent_output;
 pub(crate) mod reconcile;

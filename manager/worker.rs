@@ -26,6 +26,7 @@ mod proctitle;
 mod ready;
 pub(crate) mod receive;
 pub(crate) mod reconnect_backoff;
+mod renewal;
 pub(crate) mod sender;
 mod serve;
 pub(crate) mod server_connection;

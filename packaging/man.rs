@@ -86,7 +86,7 @@ const NOT_IN_TIME: (&str, &str) = ("5", "Not done after --timeout; the manager g
 const USAGE: (&str, &str) = ("2", "Usage or configuration error.");
 
 /// Every command.
-const VERBS: [Verb; 17] = [
+const VERBS: [Verb; 21] = [
     Verb {
         name: "status",
         exit: &[
@@ -230,6 +230,58 @@ const VERBS: [Verb; 17] = [
             ("gm-native -c gm.ini kill H:host:12", "Ends the job with this handle."),
             ("gm-native -c gm.ini kill 4711", "Ends the job that this worker runs."),
         ],
+        see_also: &["gm-native-status(1)", "gm-native.ini(5)"],
+    },
+    Verb {
+        name: "pause",
+        exit: &[
+            ("0", "No worker takes jobs of the function; with --no-wait, it is being paused."),
+            ("1", "It was resumed meanwhile, or the manager ended."),
+            USAGE,
+            NO_MANAGER,
+            NOTHING_CHANGED,
+            NOT_IN_TIME,
+        ],
+        examples: &[("gm-native -c gm.ini pause resize", "Its jobs wait at the job servers.")],
+        see_also: &["gm-native-resume(1)", "gm-native-drain(1)"],
+    },
+    Verb {
+        name: "resume",
+        exit: &[
+            ("0", "Every planned worker serves the function; with --no-wait, it is being resumed."),
+            ("1", "Workers cannot be started."),
+            USAGE,
+            NO_MANAGER,
+            NOTHING_CHANGED,
+            NOT_IN_TIME,
+        ],
+        examples: &[("gm-native -c gm.ini resume resize", "Its jobs run again.")],
+        see_also: &["gm-native-pause(1)"],
+    },
+    Verb {
+        name: "drain",
+        exit: &[
+            ("0", "The function is paused, and none of its jobs runs; with --no-wait, it is being paused."),
+            ("1", "It was resumed meanwhile, or the manager ended."),
+            USAGE,
+            NO_MANAGER,
+            NOTHING_CHANGED,
+            ("5", "Jobs still run after --timeout; the function stays paused."),
+        ],
+        examples: &[("gm-native -c gm.ini drain resize --timeout 10m", "Before its database is moved.")],
+        see_also: &["gm-native-pause(1)", "gm-native-resume(1)"],
+    },
+    Verb {
+        name: "scale",
+        exit: &[
+            ("0", "So many workers serve the function; with --no-wait, that has begun."),
+            ("1", "Workers cannot be started."),
+            USAGE,
+            NO_MANAGER,
+            ("4", "Refused: fewer than the workers that serve all functions, no such function, or it is paused."),
+            NOT_IN_TIME,
+        ],
+        examples: &[("gm-native -c gm.ini scale resize 20", "Twenty workers, until the next reload.")],
         see_also: &["gm-native-status(1)", "gm-native.ini(5)"],
     },
     Verb {

@@ -14,8 +14,9 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use verbs::{
-    CallArgs, CheckArgs, CrashesArgs, DevArgs, EventsArgs, KillArgs, LogLevelArgs, NewArgs, QuarantineArgs, ReloadArgs,
-    RestartArgs, RetryArgs, RollbackArgs, StatusArgs, StopArgs, SubmitArgs, VersionsArgs,
+    CallArgs, CheckArgs, CrashesArgs, DevArgs, EventsArgs, FunctionArgs, KillArgs, LogLevelArgs, NewArgs,
+    QuarantineArgs, ReloadArgs, RestartArgs, RetryArgs, RollbackArgs, ScaleArgs, StatusArgs, StopArgs, SubmitArgs,
+    VersionsArgs,
 };
 
 /// Serve Gearman jobs with native libraries: copy a library into a directory, and it becomes a function of that name
@@ -97,6 +98,26 @@ pub enum Command {
     /// The job is asked to stop, and its worker is killed after timeout_grace. on_timeout decides whether the job fails or
     /// runs again. The command waits until the worker has ended.
     Kill(KillArgs),
+    /// Have no worker take jobs of a function, until it is resumed
+    ///
+    /// Jobs that a worker has been given are run; others wait at the job servers. Workers that serve other functions as
+    /// well go on with those. A new version of the function is checked and stored, and its canary starts at resume. A
+    /// pause survives a restart of the manager, and is logged every hour. The command waits until no worker takes jobs of
+    /// the function any more.
+    Pause(FunctionArgs),
+    /// Have workers take jobs of a paused function again
+    ///
+    /// The command waits until every planned worker serves the function.
+    Resume(FunctionArgs),
+    /// Pause a function, and wait until none of its jobs runs
+    ///
+    /// With --timeout, the function stays paused when the time is over.
+    Drain(FunctionArgs),
+    /// Have N workers serve a function, until the next reload
+    ///
+    /// N counts the workers that serve all functions, so it cannot be lower than count. The command waits until so many
+    /// workers serve the function.
+    Scale(ScaleArgs),
     /// Read the configuration again, and replace all workers; the same as SIGHUP
     ///
     /// The command waits until every planned worker serves with the new configuration. If that cannot be used, the old

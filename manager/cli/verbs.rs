@@ -94,6 +94,32 @@ pub struct KillArgs {
     pub wait: WaitArgs,
 }
 
+/// Options of `pause`, `resume` and `drain`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct FunctionArgs {
+    /// The function
+    pub function: String,
+
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// Options of `scale`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct ScaleArgs {
+    /// The function
+    pub function: String,
+
+    /// How many workers
+    #[arg(value_name = "N")]
+    pub workers: u32,
+
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
 /// Options of `reload`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct ReloadArgs {

@@ -1,4 +1,5 @@
-//! Commands that change what a running manager does: `restart`, `kill`, `reload`, `log-level`.
+//! Commands that change what a running manager does: `restart`, `kill`, `pause`, `drain`, `resume`,
+//! `scale`, `reload`, `log-level`.
 //!
 //! Exit codes: 0 it is done, 1 it failed, 2 usage, 3 no manager, 4 refused, 5 not done in time.
 
@@ -8,7 +9,7 @@ use super::outcome::{Awaited, Outcome, ask_and_wait};
 use super::output::{fail, fail_of, finish};
 use super::{configuration, with_manager};
 use crate::cli::verbs::WaitArgs;
-use crate::cli::{Cli, KillArgs, LogLevelArgs, ReloadArgs, RestartArgs};
+use crate::cli::{Cli, FunctionArgs, KillArgs, LogLevelArgs, ReloadArgs, RestartArgs, ScaleArgs};
 use crate::control::{AcceptedReply, ClientError, ControlClient, ControlRequest, DEADLINE};
 use crate::logging::escape;
 
@@ -39,6 +40,35 @@ pub fn kill(cli: &Cli, args: &KillArgs) -> ExitCode {
 /// Reads the configuration again, and replaces all workers.
 pub fn reload(cli: &Cli, args: &ReloadArgs) -> ExitCode {
     carry_out(cli, &args.wait, "reload", |_| Ok(ControlRequest::Reload))
+}
+
+/// Has no worker take jobs of a function.
+pub fn pause(cli: &Cli, args: &FunctionArgs) -> ExitCode {
+    carry_out(cli, &args.wait, &format!("pause {}", args.function), |client| {
+        Ok(ControlRequest::Pause { function: client.function(&args.function)?, drain: false })
+    })
+}
+
+/// The same, and waits until no job of it runs.
+pub fn drain(cli: &Cli, args: &FunctionArgs) -> ExitCode {
+    carry_out(cli, &args.wait, &format!("drain {}", args.function), |client| {
+        Ok(ControlRequest::Pause { function: client.function(&args.function)?, drain: true })
+    })
+}
+
+/// Has workers take jobs of a paused function again.
+pub fn resume(cli: &Cli, args: &FunctionArgs) -> ExitCode {
+    carry_out(cli, &args.wait, &format!("resume {}", args.function), |client| {
+        Ok(ControlRequest::Resume { function: client.function(&args.function)? })
+    })
+}
+
+/// Changes how many workers serve a function.
+pub fn scale(cli: &Cli, args: &ScaleArgs) -> ExitCode {
+    let ScaleArgs { function, workers, wait } = args;
+    carry_out(cli, wait, &format!("scale {function} {workers}"), |client| {
+        Ok(ControlRequest::Scale { function: client.function(function)?, workers: *workers })
+    })
 }
 
 /// Changes the log level.

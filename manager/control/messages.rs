@@ -62,6 +62,27 @@ pub enum ControlRequest {
     Reload,
     /// Let running jobs finish, and exit; answered with an [`AcceptedReply`].
     Stop,
+    /// Have no worker take jobs of a function; answered with an [`AcceptedReply`]. Its end is an event.
+    Pause {
+        /// The function.
+        function: FunctionName,
+        /// Whether it ends only when no job of the function runs any more.
+        #[serde(default)]
+        drain: bool,
+    },
+    /// Have workers take jobs of a paused function again; answered with an [`AcceptedReply`]. Its end is an event.
+    Resume {
+        /// The function.
+        function: FunctionName,
+    },
+    /// Have this many workers serve a function until the next reload; answered with an [`AcceptedReply`]. Its end is an
+    /// event.
+    Scale {
+        /// The function.
+        function: FunctionName,
+        /// How many.
+        workers: u32,
+    },
     /// Log more, or less; answered with a sentence.
     LogLevel {
         /// How many `v`s, 0 to 5.
@@ -91,7 +112,7 @@ pub struct AttemptsOf {
 }
 
 /// The requests by name.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 15] = [
     "status",
     "ping",
     "events",
@@ -104,6 +125,9 @@ const KNOWN: [&str; 12] = [
     "reload",
     "stop",
     "log_level",
+    "pause",
+    "resume",
+    "scale",
 ];
 
 impl ControlRequest {

@@ -22,6 +22,9 @@ pub(crate) fn sample_status() -> StatusReply {
         last_failure: None,
         backing_off_seconds: None,
         ignored_files: Vec::new(),
+        paused_by: None,
+        paused_since: None,
+        scaled_to: None,
         note: None,
     };
     let worker = |pid, state| WorkerStatus {

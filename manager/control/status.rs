@@ -106,6 +106,15 @@ pub struct FunctionStatus {
     /// Other files in worker_dir for this function, which are not served.
     #[serde(default)]
     pub ignored_files: Vec<String>,
+    /// The user who has paused it, if it is paused: no worker takes jobs of it.
+    #[serde(default)]
+    pub paused_by: Option<String>,
+    /// Since when, local time.
+    #[serde(default)]
+    pub paused_since: Option<String>,
+    /// How many workers it has on request, until the next reload.
+    #[serde(default)]
+    pub scaled_to: Option<u32>,
     /// What an operator should know about it.
     pub note: Option<String>,
 }

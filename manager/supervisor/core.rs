@@ -12,6 +12,7 @@ mod job_failures;
 mod job_servers;
 mod liveness;
 mod lost_jobs;
+mod pauses;
 mod reload;
 mod requests;
 mod retries;
@@ -49,6 +50,7 @@ pub(crate) use job_servers::JobServerState;
 use liveness::LivenessRounds;
 pub(crate) use liveness::{LivenessRound, WorkerLiveness};
 pub(crate) use lost_jobs::JobReply;
+use pauses::PausedFunctions;
 use requests::Requests;
 use retries::Retries;
 use rollbacks::Rollbacks;
@@ -101,6 +103,9 @@ pub(crate) struct Core {
     rollbacks: Rollbacks,
     retries: Retries,
     requests: Requests,
+    pauses: PausedFunctions,
+    /// How many workers functions have on request, until the next reload.
+    scaled: BTreeMap<FunctionName, u32>,
     jobs: JobRecords,
     servers: Vec<JobServerState>,
     liveness_rounds: LivenessRounds,
@@ -183,6 +188,8 @@ impl Core {
             rollbacks: Rollbacks::default(),
             retries: Retries::default(),
             requests: Requests::default(),
+            pauses: PausedFunctions::default(),
+            scaled: BTreeMap::new(),
             jobs: JobRecords::default(),
             servers,
             liveness_rounds: LivenessRounds { last: now, rescan: None },
@@ -215,6 +222,7 @@ impl Core {
             Input::Rescan => {
                 self.liveness_rounds.rescan = Some(now);
                 self.schedule_failure_readings(now);
+                self.remind_of_pauses(now);
                 self.rescan();
             }
             Input::Changed => self.changed(),
@@ -268,7 +276,11 @@ impl Core {
         }
         let retires = self.workers.next(Moment::Retires, Some(now)).into_iter();
         let all = retires.chain(self.waits(now)).chain([self.spawns.after]).chain(self.canary_due(now));
-        let all = all.chain(self.scans.next).chain(self.catalog.retry_due()).filter(|at| *at > now);
+        let all = all
+            .chain(self.requests_due(now))
+            .chain(self.scans.next)
+            .chain(self.catalog.retry_due())
+            .filter(|at| *at > now);
         // Deadlines, scoreboard reads and starts that are due stay in the list until they are handled.
         let reads = self.scoreboard_due().into_iter().chain(self.failures_due()).chain(self.liveness_due_at());
         all.chain(self.deadlines_due()).chain(reads).chain(self.more_starts(now)).min()

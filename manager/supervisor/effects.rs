@@ -28,6 +28,7 @@ use super::core::{Action, Input};
 use super::event::Event;
 use super::guardian::Guardian;
 use super::out_of_memory::OutOfMemoryWatch;
+use super::pause_records::{self, Pauses};
 use super::reconcile::WorkerId;
 use super::requeue::Requeues;
 use crate::config::Config;
@@ -203,6 +204,10 @@ impl Effects {
             Action::Addresses(id, server, addresses) => {
                 self.command(id, &crate::worker::messages::Command::Addresses { server, addresses });
             }
+            Action::Offer { worker, number, left_out } => {
+                self.command(worker, &crate::worker::messages::Command::Offer { number, left_out });
+            }
+            Action::SavePauses(pauses) => self.save_pauses(&pauses),
             Action::TerminateOverdue(id) => self.terminate_overdue(id),
             Action::Kill(id) => self.kill_worker(id),
             Action::Release { worker, answer } => self.release(worker, answer),
@@ -255,6 +260,22 @@ impl Effects {
     pub(crate) fn save_records(&mut self) {
         if let Err(error) = self.store.records.save() {
             self.report_error(format!("what is known of versions cannot be written: {}", reason(&error)));
+        }
+    }
+
+    /// What an earlier manager has paused.
+    pub(crate) fn saved_pauses(&mut self) -> Pauses {
+        let (pauses, warning) = pause_records::read(self.store.state_dir());
+        warning.into_iter().for_each(|warning| self.report_error(warning));
+        pauses
+    }
+
+    fn save_pauses(&mut self, pauses: &Pauses) {
+        if let Err(error) = pause_records::write(self.store.state_dir(), pauses) {
+            self.report_error(format!(
+                "which functions are paused cannot be written, so the next manager does not know it: {}",
+                reason(&error)
+            ));
         }
     }
 

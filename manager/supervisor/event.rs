@@ -22,7 +22,7 @@ pub(crate) use death::{Death, DeathAt};
 pub(crate) use examined::ExaminedWorker;
 pub(crate) use jobs::{AwaitedJob, EndingJob, FailingFunction, OverdueJob, QuarantineEvent, RecoveredFunction};
 pub(crate) use line::{counted, serving, several};
-pub(crate) use requests::{EndedRequest, ReceivedRequest, ServedVersion};
+pub(crate) use requests::{EndedRequest, PausedFunction, ReceivedRequest, ServedVersion};
 pub(crate) use unresponsive::UnresponsiveWorker;
 
 /// Why a function with a library in Go shares no process.
@@ -442,6 +442,8 @@ pub(crate) enum Event {
     },
     /// A command asks the manager for something. Reported with the user who asks.
     RequestReceived(ReceivedRequest),
+    /// A function is paused. Reported when that begins, and every hour.
+    FunctionPaused(PausedFunction),
     /// What a command asked for is done.
     RequestFinished(EndedRequest),
     /// What a command asked for cannot be done.

@@ -127,6 +127,7 @@ impl Manager {
         let notices = effects.notices();
         let reloads = ReloadSchedule::new(reread);
         let (mut core, first) = Core::new(config, effects.memory(), fastrand::u64(..), clock::now());
+        core.restore_pauses(effects.saved_pauses());
         signals_that_kill.into_iter().for_each(|signals| core.kill_at_signal(signals));
         let announce = Some(announce);
         let (due, rescan, settle, end) = (None, None, None, None);

@@ -113,7 +113,7 @@ impl Worker {
             }
             Err(error) => self.note(server, &format!("a job's handle cannot be answered: {}", reason(&error))),
         }
-        if self.draining.is_some() {
+        if self.draining.is_some() || self.renewal.is_some() {
             self.extend_drain(clock::now());
         }
         self.answering.is_answering = false;

@@ -113,7 +113,11 @@ impl Worker {
     /// How many jobs to ask for together with a result, of the server that assigned the job.
     pub(super) fn grabs_with_result(&mut self, server: usize, now: Duration) -> u32 {
         let over = self.exit_conditions.is_broken || self.exit_conditions.job_limit.is_reached(self.runner.last.number);
-        if !self.startup.registration.is_over() || over || self.draining.is_some() || self.manager_link.was_stopping() {
+        if !self.startup.registration.is_over() || over || self.draining.is_some() || self.manager_link.holds_requests()
+        {
+            return 0;
+        }
+        if self.renewal.as_ref().is_some_and(|renewal| renewal.drains(server)) {
             return 0;
         }
         let (window, division) = self.division();

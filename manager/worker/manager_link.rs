@@ -38,6 +38,8 @@ pub(crate) struct ManagerLink {
     socket: Option<(u64, u64)>,
     inbox: Mutex<Inbox>,
     draining: AtomicBool,
+    /// A command to offer other functions was read and not carried out yet.
+    changes_offer: AtomicBool,
     last_poll_ns: AtomicU64,
     verbosity: AtomicU8,
     dropped: AtomicU64,
@@ -56,6 +58,7 @@ impl ManagerLink {
             channel,
             inbox: Mutex::new(Inbox { buffer: vec![0; 4096], commands: VecDeque::new() }),
             draining: AtomicBool::new(false),
+            changes_offer: AtomicBool::new(false),
             last_poll_ns: AtomicU64::new(0),
             verbosity: AtomicU8::new(verbosity),
             dropped: AtomicU64::new(0),
@@ -162,6 +165,7 @@ impl ManagerLink {
                 Ok(ChannelRead::Message(length, _)) => {
                     if let Ok(command) = messages::decode::<Command>(&inbox.buffer[..length]) {
                         self.draining.fetch_or(command == Command::Drain, Relaxed);
+                        self.changes_offer.fetch_or(matches!(command, Command::Offer { .. }), Relaxed);
                         inbox.commands.push_back(command);
                     }
                 }
@@ -197,6 +201,16 @@ impl ManagerLink {
     /// Whether the worker had been told to drain when commands were last read.
     pub(crate) fn was_stopping(&self) -> bool {
         self.draining.load(Relaxed) || stop_signal::asked()
+    }
+
+    /// Whether to ask for no more jobs until the commands that were read are carried out.
+    pub(crate) fn holds_requests(&self) -> bool {
+        self.was_stopping() || self.changes_offer.load(Relaxed)
+    }
+
+    /// The functions to offer have changed as commanded.
+    pub(crate) fn offer_changed(&self) {
+        self.changes_offer.store(false, Relaxed);
     }
 
     /// [`ManagerLink::log`] for a forked child: takes no lock, and what cannot be sent is lost.

@@ -116,6 +116,14 @@ pub(crate) enum Command {
     Ping,
     /// Other log records are wanted from now on.
     Verbosity(u8),
+    /// Offer all functions but these from now on. Connections over which others were registered are drained and made
+    /// again.
+    Offer {
+        /// Counts these commands to any worker.
+        number: u64,
+        /// Indices of functions in the configuration.
+        left_out: Vec<usize>,
+    },
     /// A job server's name now resolves to other addresses.
     Addresses {
         /// Index of the server in the configuration.
@@ -243,6 +251,11 @@ pub(crate) enum WorkerMessage {
         child: u32,
         /// The job in which it was forked, where it was in one.
         job: Option<JobName>,
+    },
+    /// It has carried out the command to offer other functions, the last one of this number.
+    Offering {
+        /// The number of the command.
+        number: u64,
     },
     /// It takes no more jobs. Sent again with the first job that arrives all the same.
     Draining {

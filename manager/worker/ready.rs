@@ -52,7 +52,7 @@ impl StartupStep {
     }
 
     /// Whether to report now that it is over; true once. `settled`: there is nothing left to wait for.
-    fn ends(&mut self, now: Duration, settled: bool) -> bool {
+    pub(super) fn ends(&mut self, now: Duration, settled: bool) -> bool {
         let ends = !self.over && self.began.is_some_and(|began| settled || now >= began.saturating_add(MOMENT));
         self.over |= ends;
         ends

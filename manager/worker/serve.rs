@@ -19,6 +19,7 @@ use crate::worker::plugin::LoadedFunction;
 use crate::worker::prefetch::Prefetch;
 use crate::worker::proctitle::ProcTitle;
 use crate::worker::ready::Startup;
+use crate::worker::renewal::Renewal;
 use crate::worker::session::ServerSession;
 use crate::worker::trace;
 
@@ -36,6 +37,10 @@ pub(super) struct Worker {
     pub(super) startup: Startup,
     /// When draining began.
     pub(super) draining: Option<Duration>,
+    /// Which functions the job servers are told of.
+    pub(super) offered: Vec<bool>,
+    /// A change of these that is under way.
+    pub(super) renewal: Option<Renewal>,
     pub(super) grabs: GrabTurns,
     pub(super) prefetch: Prefetch,
     pub(super) answering: Answering,
@@ -68,6 +73,7 @@ impl Worker {
         // gearmand cuts an id at 127 bytes, and a space breaks its listing.
         let id = format!("{}/{pid}/{}", config.host, config.name).replace(|c: char| c.is_ascii_whitespace(), "_");
         let session = |(i, server)| ServerSession::new(server, config.siblings, u64::from(pid) << 8 | i as u64);
+        let offered = functions.len();
         let (memory_limit, heavy) = MemoryLimit::watch(config.limits.max_memory);
         heavy.into_iter().for_each(|message| manager_link.send(&message));
         Self {
@@ -87,6 +93,8 @@ impl Worker {
             },
             startup: Startup::default(),
             draining: None,
+            offered: vec![true; offered],
+            renewal: None,
             grabs: GrabTurns::default(),
             prefetch: Prefetch::new(
                 if config.is_canary { 1 } else { config.limits.prefetch },
@@ -119,6 +127,7 @@ impl Worker {
             if self.advance_drain(now) {
                 break;
             }
+            self.advance_renewal(now);
             self.report_serving();
             self.ask();
             self.report_ready();
@@ -146,6 +155,7 @@ impl Worker {
                     self.manager_link.set_verbosity(verbosity);
                     self.runner.functions.iter().for_each(|function| function.set_verbosity(verbosity));
                 }
+                Command::Offer { number, left_out } => self.offer(number, &left_out),
                 Command::Addresses { server, addresses } => {
                     if let Some(session) = self.sessions.get_mut(server) {
                         session.set_addresses(addresses);
@@ -187,7 +197,8 @@ impl Worker {
             return;
         };
         let mut packets = Vec::new();
-        for function in &self.runner.functions {
+        let offered = self.runner.functions.iter().zip(&self.offered).filter(|(_, offered)| **offered);
+        for (function, _) in offered {
             // Names were checked when the file was found, so none contains a NUL.
             let _ = encode::can_do(&mut packets, function.name.as_bytes());
         }

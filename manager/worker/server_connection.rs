@@ -95,6 +95,11 @@ impl ServerConnection {
         matches!(self.phase, Phase::Greeted(_))
     }
 
+    /// Whether the server has been told which functions the worker has.
+    pub(crate) fn is_registered(&self) -> bool {
+        matches!(self.phase, Phase::Registered(_))
+    }
+
     /// CAN_DO was sent for every function, and an ECHO after them.
     pub(crate) fn functions_registered(&mut self, now: Duration) {
         if let Phase::Greeted(request) = self.phase {

@@ -19,6 +19,7 @@ impl Worker {
             return;
         }
         self.draining = Some(now);
+        self.renewal = None;
         self.runner.scoreboard.activity(self.resting());
         self.runner.proctitle.draining();
         self.manager_link.send(&WorkerMessage::Draining { jobs: self.runner.last.number });
@@ -36,23 +37,26 @@ impl Worker {
         let Some(since) = self.draining else { return false };
         let late = now >= since.saturating_add(self.limits.stop_timeout);
         for server in 0..self.sessions.len() {
-            self.drain_server(server, now, late.then_some(since));
+            if self.drain_server(server, now, late.then_some(since)) {
+                self.extend_drain(now);
+            }
         }
         self.sessions.iter_mut().all(|session| session.connection().is_none())
     }
 
-    /// `late`: since when the worker waits for the server's last answers, if that is too long.
-    fn drain_server(&mut self, server: usize, now: Duration, late: Option<Duration>) {
-        let Some(connection) = self.sessions[server].connection() else { return };
+    /// `late`: since when the worker waits for the server's last answers, if that is too long. True if the server gets
+    /// more time, since it is receiving or sending.
+    pub(super) fn drain_server(&mut self, server: usize, now: Duration, late: Option<Duration>) -> bool {
+        let Some(connection) = self.sessions[server].connection() else { return false };
         if connection.answer.is_some() {
             // The worker waits for it as for a running job. If it must exit sooner, the manager kills it.
-            return;
+            return false;
         }
         let unsent = connection.sender().has_pending();
         match connection.protocol.drain_step() {
             DrainStep::Done if !unsent => self.disconnect(server, now),
             _ if late.is_some_and(|since| connection.is_receiving(since) || connection.takes_bytes()) => {
-                self.extend_drain(now);
+                return true;
             }
             _ if late.is_some() => {
                 let seconds = self.limits.stop_timeout.as_secs_f32();
@@ -74,6 +78,7 @@ impl Worker {
             }
             DrainStep::Wait | DrainStep::Done => {}
         }
+        false
     }
 
     /// Closes a connection, and drops an answer that waits there for room.
@@ -101,6 +106,9 @@ impl Worker {
     pub(super) fn extend_drain(&mut self, now: Duration) {
         if let Some(since) = &mut self.draining {
             *since = now;
+        }
+        if let Some(renewal) = &mut self.renewal {
+            renewal.extend(now);
         }
     }
 

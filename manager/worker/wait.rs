@@ -143,6 +143,7 @@ impl Worker {
         let own = [
             self.startup.readiness.next_due(),
             self.startup.registration.next_due(),
+            self.renewal.as_ref().and_then(|renewal| renewal.next_due(self.limits.stop_timeout)),
             self.drain_due(),
             self.grabs.held_until,
         ];

@@ -17,6 +17,7 @@ mod disk;
 mod fixture;
 mod load;
 mod odd_siblings;
+mod pauses;
 mod removed;
 mod rollback;
 mod rollout_checker;

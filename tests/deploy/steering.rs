@@ -18,7 +18,7 @@ use crate::support::wait::{DEADLINE, wait_for};
 
 /// Runs a command that must succeed, and returns what it prints.
 #[track_caller]
-fn done(manager: &Manager, verb: &str, args: &[&str]) -> String {
+pub fn done(manager: &Manager, verb: &str, args: &[&str]) -> String {
     let done = manager.command(verb, args);
     assert_eq!(done.code(), Some(0), "{done:?}");
     done.out()
@@ -26,7 +26,7 @@ fn done(manager: &Manager, verb: &str, args: &[&str]) -> String {
 
 /// Runs a command that must end with this exit code and these words.
 #[track_caller]
-fn not_done(manager: &Manager, verb: &str, args: &[&str], code: i32, words: &str) -> Finished {
+pub fn not_done(manager: &Manager, verb: &str, args: &[&str], code: i32, words: &str) -> Finished {
     let done = manager.command(verb, args);
     assert!(done.code() == Some(code) && done.err().contains(words), "{done:?}");
     done
@@ -34,7 +34,7 @@ fn not_done(manager: &Manager, verb: &str, args: &[&str], code: i32, words: &str
 
 /// The processes of the workers that take jobs.
 #[track_caller]
-fn pids(manager: &Manager) -> Vec<i64> {
+pub fn pids(manager: &Manager) -> Vec<i64> {
     let status = manager.status();
     let taking = |worker: &&Value| worker["state"] == "idle" || worker["state"] == "busy";
     let workers = status["workers"].as_array().unwrap().iter().filter(taking);

@@ -60,10 +60,13 @@ pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
         // Everything else follows from this.
         ManagerState::Draining => return vec![warning(stopping(status))],
     }
+    let paused = status.functions.iter().filter_map(paused);
+    all.extend(paused.map(warning));
     let planned = || status.functions.iter().filter(|function| function.workers_planned > 0);
     all.extend(planned().filter_map(|function| unserved(function, status)));
     all.extend(planned().filter_map(failing).map(warning));
-    if planned().next().is_none() && status.state == ManagerState::Running {
+    let any_paused = status.functions.iter().any(|function| function.paused_by.is_some());
+    if planned().next().is_none() && !any_paused && status.state == ManagerState::Running {
         // Without any library the manager waits for the first one.
         let severity = if status.refused.is_empty() { Severity::Warning } else { Severity::Critical };
         all.push(Finding { severity, text: "no function is served".into() });
@@ -113,6 +116,12 @@ fn silent_servers(status: &StatusReply) -> impl Iterator<Item = Finding> {
         let text = format!("job server {} answers no worker", escape(&server.address));
         Finding { severity, text }
     })
+}
+
+/// It is paused.
+fn paused(function: &FunctionStatus) -> Option<String> {
+    let (by, since) = function.paused_by.as_ref().zip(function.paused_since.as_ref())?;
+    Some(format!("{}: paused by {} since {}", escape(function.name.as_str()), escape(by), escape(since)))
 }
 
 /// Half of its jobs fail, or more.

@@ -292,8 +292,11 @@ impl Core {
         let current = |version: &FunctionVersion| self.catalog.is_serving(&version.function, version.hash);
         let bears = *key == GroupKey::All && is_loaded;
         let isolated = |version: &FunctionVersion| bears && self.is_isolated(version);
-        let known =
-            |version: &FunctionVersion| current(version) && (planned.contains(&version.function) || isolated(version));
+        // A paused function may stay loaded: the worker does not offer it.
+        let is_paused = |version: &FunctionVersion| self.pause_of(&version.function).is_some();
+        let known = |version: &FunctionVersion| {
+            current(version) && (planned.contains(&version.function) || isolated(version) || is_paused(version))
+        };
         let has = |name: &FunctionName| serves.version_of(name).is_some_and(|hash| self.catalog.is_serving(name, hash));
         let all_known = serves.iter().all(known);
         Fit {

@@ -23,6 +23,7 @@ use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_disposition::JobKey;
 use crate::supervisor::job_failures::FailureReading;
 use crate::supervisor::out_of_memory::OutOfMemory;
+use crate::supervisor::pause_records::{Pause, Pauses};
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::reap::ExitStatus;
 use crate::worker::messages::WorkerMessage;
@@ -178,6 +179,19 @@ pub(crate) enum Order {
     Restart(Option<FunctionName>),
     /// End the job that was read from a worker's scoreboard.
     EndJob(ScoreboardReading),
+    /// Have no worker take jobs of a function.
+    Pause {
+        /// The function.
+        function: FunctionName,
+        /// Who asks, and when.
+        pause: Pause,
+        /// Whether to wait until none of its jobs runs.
+        drains: bool,
+    },
+    /// Have workers take jobs of a paused function again.
+    Resume(FunctionName),
+    /// Have this many workers serve a function, until the next reload.
+    Scale(FunctionName, u32),
 }
 
 /// Who asked for a rollback or a retry.
@@ -350,6 +364,17 @@ pub(crate) enum Action {
         /// The job has cost as many workers as it may, and is to be kept.
         quarantines: bool,
     },
+    /// Have a worker offer all its functions but these, by their indices.
+    Offer {
+        /// Which.
+        worker: WorkerId,
+        /// Counts these commands.
+        number: u64,
+        /// The functions.
+        left_out: Vec<usize>,
+    },
+    /// Record which functions are paused.
+    SavePauses(Pauses),
     /// Log an event and send it to followers.
     ReportEvent(Event),
     /// Log what each remaining worker is doing.

@@ -17,6 +17,7 @@ impl Core {
         self.use_servers();
         self.catalog.set_worker_dirs(&self.config.worker_dirs);
         self.failures.forget_all();
+        self.scaled.clear();
         self.rejoin_all();
         self.warned.forget_workers();
         self.workers.change_all(|worker| worker.retirement.at = now);

@@ -17,6 +17,9 @@ use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
 /// How many may be pending.
 const MOST_PENDING: usize = 1000;
 
+/// How long a worker may take to read a command unless it is in a job: it looks for one every 10 ms.
+const HEARD: Duration = Duration::from_secs(1);
+
 /// Requests that are not complete yet, in order.
 #[derive(Debug, Default)]
 pub(super) struct Requests(Vec<PendingRequest>);
@@ -33,16 +36,20 @@ struct PendingRequest {
 
 /// What a request waits for.
 #[derive(Debug)]
-enum Goal {
+pub(super) enum Goal {
     /// Other workers serve in place of these.
     Replaced(ReplacedWorkers),
     /// The worker has ended, and its job with it.
     Ended(WorkerId),
+    /// No worker takes jobs of the function; `drains`: and none runs one.
+    Paused { function: FunctionName, drains: bool },
+    /// Every planned worker serves the function.
+    Served(FunctionName),
 }
 
 /// Workers that others are to replace.
 #[derive(Debug)]
-struct ReplacedWorkers {
+pub(super) struct ReplacedWorkers {
     /// Whose; `None`: all.
     function: Option<FunctionName>,
     /// Those of them that may still take jobs. Others are removed as they are found.
@@ -118,6 +125,9 @@ impl Core {
         match order {
             Order::Restart(function) => self.restart(request, function, now),
             Order::EndJob(seen) => self.end_job(request, &seen, now),
+            Order::Pause { function, pause, drains } => self.pause(request, function, pause, drains, now),
+            Order::Resume(function) => self.resume(request, function, now),
+            Order::Scale(function, workers) => self.scale(request, function, workers, now),
         }
     }
 
@@ -215,14 +225,21 @@ impl Core {
         }
     }
 
-    fn pending(&mut self, request: u64, command: &'static str, target: Option<String>, goal: Goal, now: Duration) {
+    pub(super) fn pending(
+        &mut self,
+        request: u64,
+        command: &'static str,
+        target: Option<String>,
+        goal: Goal,
+        now: Duration,
+    ) {
         self.requests.0.push(PendingRequest { request, command, target, since: now, goal });
     }
 
     /// Reports requests that are complete, and those that failed.
     pub(super) fn finish_requests(&mut self, now: Duration) {
         for mut pending in std::mem::take(&mut self.requests.0) {
-            match self.progress(&mut pending.goal, now) {
+            match self.progress(&mut pending.goal, pending.since, now) {
                 Outcome::Pending => self.requests.0.push(pending),
                 Outcome::Finished(result) => self.end_request(pending, Ok(result), now),
                 Outcome::Failed(reason) => self.end_request(pending, Err(reason), now),
@@ -240,10 +257,12 @@ impl Core {
         });
     }
 
-    fn progress(&self, goal: &mut Goal, now: Duration) -> Outcome {
+    fn progress(&self, goal: &mut Goal, since: Duration, now: Duration) -> Outcome {
         match goal {
             Goal::Ended(_) => Outcome::Pending,
+            Goal::Paused { function, drains } => self.pause_progress(function, *drains, since, now),
             _ if self.is_draining() => Outcome::Failed("the manager is stopping".into()),
+            Goal::Served(function) => self.served_progress(function, now),
             Goal::Replaced(replaced) => {
                 while let Some(first) = replaced.live.first().copied().filter(|first| !self.is_live(*first)) {
                     replaced.live.remove(&first);
@@ -251,6 +270,74 @@ impl Core {
                 self.replaced(replaced, now)
             }
         }
+    }
+
+    fn pause_progress(&self, function: &FunctionName, drains: bool, since: Duration, now: Duration) -> Outcome {
+        if self.pause_of(function).is_none() {
+            return Outcome::Failed(format!("{function} was resumed meanwhile"));
+        }
+        match self.not_left(function) {
+            (0, _) => Outcome::Finished("no worker takes jobs of it, and none of its jobs runs".into()),
+            // One that is not heard of by then is in a job, and reads the command before it asks for another.
+            (left, unheard) if !drains && (unheard == 0 || now >= since.saturating_add(HEARD)) => {
+                Outcome::Finished(format!("no worker takes jobs of it; {} not done yet", busy(left)))
+            }
+            _ => Outcome::Pending,
+        }
+    }
+
+    /// When a pause is complete although a worker is in a job.
+    pub(super) fn requests_due(&self, now: Duration) -> Option<Duration> {
+        let pauses = |pending: &PendingRequest| match pending.goal {
+            Goal::Paused { drains: false, .. } => Some(pending.since.saturating_add(HEARD)),
+            _ => None,
+        };
+        self.requests.0.iter().filter_map(pauses).filter(|due| *due > now).min()
+    }
+
+    fn served_progress(&self, function: &FunctionName, now: Duration) -> Outcome {
+        if let Some(reason) = self.why_never_served(function) {
+            return Outcome::Failed(reason);
+        }
+        let (serving_now, planned) = (self.serving(function), self.plan.planned(function) as usize);
+        if serving_now == planned && self.is_offered_again(function) {
+            return Outcome::Finished(format!("{} it", serving(serving_now)));
+        }
+        let lacks = serving_now < planned;
+        let obstacle = lacks.then(|| self.first_obstacle(std::slice::from_ref(function), now)).flatten();
+        obstacle.map_or(Outcome::Pending, Outcome::Failed)
+    }
+
+    /// How many workers a function may have on request.
+    ///
+    /// # Errors
+    /// One sentence: why not so many.
+    pub(crate) fn may_scale(&self, function: &str, workers: u32) -> Result<Order, String> {
+        self.may_request()?;
+        let name = self.may_retry(function)?;
+        let shared = self.plan.shared(function);
+        if workers < shared {
+            return Err(format!(
+                "{shared} workers serve all functions, {name} among them: it cannot have fewer than these, so not {workers}; \
+                 set dedicated_only, or lower count, in the configuration"
+            ));
+        }
+        match workers {
+            0 => Err(format!("to have no worker take jobs of {name}, use pause")),
+            _ => Ok(Order::Scale(name, workers)),
+        }
+    }
+
+    /// The workers that a function has on request, if it does.
+    pub(crate) fn scaled_to(&self, function: &str) -> Option<u32> {
+        self.scaled.get(function).copied()
+    }
+
+    fn scale(&mut self, request: u64, function: FunctionName, workers: u32, now: Duration) {
+        self.scaled.insert(function.clone(), workers);
+        let target = Some(format!("{function} {workers}"));
+        self.pending(request, "scale", target, Goal::Served(function), now);
+        self.replan(now);
     }
 
     /// Whether others serve in place of these workers.
@@ -303,4 +390,9 @@ impl Core {
     fn is_live(&self, id: WorkerId) -> bool {
         self.workers.get(&id).is_some_and(|worker| worker.state.is_live())
     }
+}
+
+/// `1 worker is`, for what follows.
+fn busy(workers: usize) -> String {
+    format!("{} {}", counted(workers, "worker"), if workers == 1 { "is" } else { "are" })
 }

@@ -79,6 +79,10 @@ impl Core {
 
     /// Why no worker is planned for a function that has a library, if none is.
     fn unplanned(&self, function: &str) -> Option<String> {
+        if let Some(pause) = self.pause_of(function) {
+            let resume = self.config.command.on_function("resume", function);
+            return Some(format!("{function} is paused by {} since {}: run `{resume}` first", pause.by, pause.since));
+        }
         let excluded = self.plan.excluded.iter().find(|(name, _)| name == function);
         if let Some((_, reason)) = excluded {
             return Some(format!("no worker serves {function}: {reason}"));

@@ -151,6 +151,11 @@ impl Core {
         }
     }
 
+    /// Another canary of the function is reported again.
+    pub(super) fn forget_announced_rollout(&mut self, function: &FunctionName) {
+        self.rollouts.announced.remove(function);
+    }
+
     /// Whether to wait for probes of the group's files: files copied together are tried together, in one canary, but a
     /// slow probe is not waited for.
     fn is_being_read(&self, key: &GroupKey) -> bool {

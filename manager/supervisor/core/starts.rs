@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::isolation::load_order;
+use super::pauses::Offer;
 use super::rollouts::Canary;
 use super::worker_record::{EarlyRetirement, JobWatch, Retirement, StartProgress};
 use super::workers::FunctionSet;
@@ -59,6 +60,7 @@ impl Core {
                 },
                 job_watch: JobWatch::default(),
                 liveness: Liveness::default(),
+                offer: Offer::default(),
                 drain_report: None,
                 cut_off_reports: 0,
                 servers: servers.clone(),
@@ -171,6 +173,7 @@ impl Core {
             WorkerMessage::WakeUpLost { server } => self.wake_up_lost(id, server, now),
             WorkerMessage::JobFailed { function } => self.job_failed(id, function, now),
             WorkerMessage::AnswerPending { server, job } => self.answer_waits(id, server, job),
+            WorkerMessage::Offering { number } => self.is_offering(id, number),
             WorkerMessage::Disconnected | WorkerMessage::Log { .. } | WorkerMessage::Dropped { .. } => {}
             WorkerMessage::Connection { .. }
             | WorkerMessage::Disconnection { .. }

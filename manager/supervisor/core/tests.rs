@@ -10,6 +10,7 @@ mod isolation;
 mod jobs;
 mod liveness;
 mod memory;
+mod pauses;
 mod reload;
 mod requests;
 mod rollouts;

@@ -76,7 +76,8 @@ impl Core {
         }
         self.groups.look_at_all();
         self.reconsider_isolation();
-        self.plan = plan(&self.config, &self.catalog.functions(), &self.placements());
+        self.plan = plan(&self.config, &self.unpaused_functions(), &self.placements());
+        self.scaled.iter().for_each(|(function, workers)| self.plan.scale(function, *workers));
         self.report_isolated_by_go();
         self.plan_start();
         self.warn_of_missing();

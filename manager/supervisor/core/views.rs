@@ -9,6 +9,7 @@ use crate::plan::is_excluded;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
+use crate::supervisor::pause_records::Pause;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
@@ -30,6 +31,10 @@ pub(crate) struct FunctionView {
     pub backing_off: Option<Duration>,
     /// Other files in worker_dir for the same function, which are not served.
     pub ignored_files: Vec<String>,
+    /// Who has paused it, and when.
+    pub pause: Option<Pause>,
+    /// How many workers it has on request.
+    pub scaled_to: Option<u32>,
     /// Why it is not served as planned.
     pub note: Option<String>,
 }
@@ -84,8 +89,15 @@ impl Core {
                 planned: self.plan.planned(&name) as usize,
                 backing_off: self.backing_off(&name, now).filter(|_| !self.is_draining()),
                 ignored_files: self.catalog.ignored_files(&name),
+                pause: self.pause_of(&name).cloned(),
+                scaled_to: self.scaled_to(&name),
                 note: {
                     let pinned = self.catalog.is_pinned(&name).then(|| "pinned until its file changes".to_owned());
+                    let paused =
+                        self.pause_of(&name).map(|pause| format!("paused by {} since {}", pause.by, pause.since));
+                    let scaled =
+                        self.scaled_to(&name).map(|workers| format!("scaled to {workers} until the next reload"));
+                    let is_paused = paused.is_some();
                     // Problems are also shown for a pinned version.
                     let more = self
                         .catalog
@@ -95,11 +107,12 @@ impl Core {
                         .or(refused.map(|(_, _, reason)| format!("its file {reason}")))
                         .or(self.isolation_note(&name))
                         .or(excluded.map(|(_, reason)| format!("left out, since {reason}")))
-                        .or_else(|| (self.serving(&name) == 0).then(|| self.why_unserved(&name, now)));
+                        .or_else(|| (self.serving(&name) == 0 && !is_paused).then(|| self.why_unserved(&name, now)));
                     let ignored = self.catalog.ignored_files(&name);
                     let ignored = (!ignored.is_empty())
                         .then(|| format!("not served: {}, which holds it too", ignored.join(", ")));
-                    let notes: Vec<String> = pinned.into_iter().chain(more).chain(ignored).collect();
+                    let notes: Vec<String> =
+                        paused.into_iter().chain(scaled).chain(pinned).chain(more).chain(ignored).collect();
                     (!notes.is_empty()).then(|| notes.join("; "))
                 },
                 name,

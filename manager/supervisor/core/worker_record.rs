@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::pauses::Offer;
 use super::rollouts::Canary;
 use super::workers::FunctionSet;
 use crate::config::Config;
@@ -41,6 +42,8 @@ pub(super) struct WorkerRecord {
     pub job_watch: JobWatch,
     /// Whether it responds.
     pub liveness: Liveness,
+    /// Which of its functions it does not offer.
+    pub offer: Offer,
     /// It has reported that it takes no more jobs.
     pub drain_report: Option<DrainReport>,
     /// How often in a row it has reported that no job server answers it, while they answered others.

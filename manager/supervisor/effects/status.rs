@@ -139,7 +139,7 @@ fn function(core: &Core, view: FunctionView, counts: FunctionCounts, now: Durati
     FunctionStatus {
         version: view.version,
         crate_version: view.crate_version,
-        workers_ready: core.serving(&view.name),
+        workers_ready: if view.pause.is_some() { 0 } else { core.serving(&view.name) },
         workers_planned: view.planned,
         jobs_completed: totals.completed,
         jobs_failed: totals.failed,
@@ -160,6 +160,9 @@ fn function(core: &Core, view: FunctionView, counts: FunctionCounts, now: Durati
         }),
         backing_off_seconds: view.backing_off.map(|wait| wait.as_secs_f64()),
         ignored_files: view.ignored_files,
+        paused_by: view.pause.as_ref().map(|pause| pause.by.clone()),
+        paused_since: view.pause.map(|pause| pause.since),
+        scaled_to: view.scaled_to,
         note: view.note,
         name: view.name,
     }

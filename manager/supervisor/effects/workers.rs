@@ -168,6 +168,8 @@ impl Effects {
             // otherwise wait forever.
             match command {
                 Command::Drain => self.terminate_worker(id),
+                // It would go on taking jobs of a paused function.
+                Command::Offer { .. } => self.terminate_worker(id),
                 Command::Connect | Command::Activate => self.kill_worker(id),
                 // A worker that cannot be asked will not answer.
                 Command::Ping | Command::Promote | Command::Verbosity(_) | Command::Addresses { .. } => {}

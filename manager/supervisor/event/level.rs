@@ -31,7 +31,7 @@ impl Event {
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,
             Self::WorkerKilled { .. } | Self::JobOverdue(_) | Self::WorkerUnresponsive(_) => Level::Warn,
-            Self::JobEnding(_) => Level::Warn,
+            Self::JobEnding(_) | Self::FunctionPaused(_) => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionRemoved { is_expected: false, .. } => Level::Warn,
             Self::FunctionFound { .. } | Self::FunctionRemoved { .. } | Self::ServerUp { .. } => Level::Info,

@@ -24,6 +24,7 @@ impl Event {
                 format!("started: {workers} for {functions} loaded after {seconds:.3} s")
             }
             Self::ConfigWarning { text } | Self::FileWarning { text } | Self::ManagerError { text } => text.clone(),
+            Self::FunctionPaused(paused) => paused.line(),
             Self::RequestReceived(request) => request.line(),
             Self::RequestFinished(request) => request.finished_line(),
             Self::RequestFailed(request) => request.failed_line(),

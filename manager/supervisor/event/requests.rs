@@ -55,6 +55,24 @@ impl EndedRequest {
     }
 }
 
+/// A function that is paused: reported when that begins, and every hour.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct PausedFunction {
+    /// The function.
+    pub function: FunctionName,
+    /// The user.
+    pub by: String,
+    /// Local time.
+    pub since: String,
+}
+
+impl PausedFunction {
+    pub(super) fn line(&self) -> String {
+        let Self { function, by, since } = self;
+        format!("{function}: paused by {by} since {since}: no worker takes jobs of it until it is resumed")
+    }
+}
+
 /// `restart resize`.
 fn command_line(command: &str, target: Option<&str>) -> String {
     target.map_or_else(|| command.to_owned(), |target| format!("{command} {target}"))

@@ -3,22 +3,26 @@
 //! What changes a function's version waits until the manager has seen what the worker directories hold now: its client may
 //! have changed them a moment ago, and speaks of what is there.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Manager;
 use crate::control::{
     AcceptedReply, CalledOffFile, ControlRequest, JoinedRollback, PendingRequest, Reply, Requester, RollbackReply,
     StatusReply,
 };
+use crate::logging::date;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::core::{Input, Order, RequestOrigin};
 use crate::supervisor::effects::manager_state;
 use crate::supervisor::event::{Event, ReceivedRequest};
+use crate::supervisor::pause_records::Pause;
 use crate::supervisor::rollback::{RollbackRequest, UntriedFile};
 use crate::system::clock;
 
 /// How long a request waits for a copy that is under way: it may be one without end.
 const QUIET: Duration = Duration::from_secs(2);
+/// How much of a time is in a pause: `2026-11-24 12:00:00`.
+const SECONDS: usize = 19;
 /// How long it waits in all: the file system of a worker directory may hang.
 const LOOK: Duration = Duration::from_secs(4);
 
@@ -100,6 +104,9 @@ impl Manager {
             }
             ControlRequest::Restart { function } => self.restart(function.as_ref(), &by),
             ControlRequest::Kill { pid, handle } => self.end_job(pid, handle.as_deref(), &by),
+            ControlRequest::Pause { function, drain } => self.pause(&function, drain, &by),
+            ControlRequest::Resume { function } => self.resume(&function, &by),
+            ControlRequest::Scale { function, workers } => self.scale(&function, workers, &by),
             ControlRequest::Reload => self.reload_on_request(&by),
             ControlRequest::Stop => self.stop_on_request(&by),
             ControlRequest::LogLevel { level, milliseconds } => {
@@ -151,6 +158,38 @@ impl Manager {
         };
         let request = self.received("restart", Some(target), by);
         self.order(request, order, begun)
+    }
+
+    fn pause(&mut self, function: &str, drains: bool, by: &Requester) -> Reply {
+        let function = match self.core.may_pause(function) {
+            Ok(function) => function,
+            Err(text) => return Reply::refused(text),
+        };
+        let command = if drains { "drain" } else { "pause" };
+        let request = self.received(command, Some(function.to_string()), by);
+        let since: String = date(SystemTime::now()).chars().take(SECONDS).collect();
+        let begun = format!("{function} is being paused");
+        let pause = Pause { by: by.to_string(), since };
+        self.order(request, Order::Pause { function, pause, drains }, begun)
+    }
+
+    fn resume(&mut self, function: &str, by: &Requester) -> Reply {
+        let function = match self.core.may_resume(function) {
+            Ok(function) => function,
+            Err(text) => return Reply::refused(text),
+        };
+        let request = self.received("resume", Some(function.to_string()), by);
+        let begun = format!("{function} is being resumed");
+        self.order(request, Order::Resume(function), begun)
+    }
+
+    fn scale(&mut self, function: &str, workers: u32, by: &Requester) -> Reply {
+        let order = match self.core.may_scale(function, workers) {
+            Ok(order) => order,
+            Err(text) => return Reply::refused(text),
+        };
+        let request = self.received("scale", Some(format!("{function} {workers}")), by);
+        self.order(request, order, format!("{function} is being scaled to {workers}"))
     }
 
     /// Has the core carry out an order.

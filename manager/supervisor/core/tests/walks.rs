@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::plan::Group;
 use crate::supervisor::backoff::Backoff;
+use crate::supervisor::pause_records::Pause;
 use crate::supervisor::reconcile::JobAllowance;
 use crate::supervisor::worker_state::{ExitReason, WorkerState};
 
@@ -335,6 +336,7 @@ impl Walk {
             14 if self.random.u8(..4) == 0 => self.restart(which),
             14 => self.input(Input::Retry { function: name.into(), asked: BY }),
             15 if self.rolls_back => self.roll_back(name),
+            15 if self.random.u8(..4) == 0 => self.pause_or_resume(name),
             15 => self.input(Input::Changed),
             _ => {
                 let time = Duration::from_millis(self.random.u64(..5000));
@@ -351,6 +353,19 @@ impl Walk {
         }
     }
 
+    /// Whichever of the two is possible.
+    fn pause_or_resume(&mut self, name: &str) {
+        let core = &self.stage.core;
+        let pause = Pause { by: "alice".into(), since: "2026-11-24 12:00:00".into() };
+        let order = match core.pause_of(name) {
+            Some(_) => core.may_resume(name).map(Order::Resume),
+            None => core.may_pause(name).map(|function| Order::Pause { function, pause, drains: true }),
+        };
+        if let Ok(order) = order {
+            self.input(Input::Request { request: 2, order });
+        }
+    }
+
     /// To any version that was ever there, if the function can be rolled back.
     fn roll_back(&mut self, name: &str) {
         let back = version(name, self.random.u64(1..=self.newest));
@@ -361,6 +376,8 @@ impl Walk {
 
     /// The files are there, the workers follow their orders, and time passes.
     fn settle(&mut self) {
+        let paused = FUNCTIONS.into_iter().filter(|name| self.stage.core.pause_of(name).is_some());
+        paused.collect::<Vec<_>>().into_iter().for_each(|name| self.pause_or_resume(name));
         self.newest += 1;
         self.files = [self.newest; 2];
         self.scan();
