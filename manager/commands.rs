@@ -7,6 +7,7 @@ mod configuration;
 pub mod crashes;
 pub mod dev;
 pub mod events;
+pub mod managers;
 pub mod new;
 mod outcome;
 pub mod output;
@@ -74,7 +75,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         None => run::run(cli),
         Some(Command::Status(StatusArgs { check: Some(level), json })) => match find_manager(cli) {
             Ok(control) => status::check(&control, *level, format(*json)),
-            Err(text) => status::unknown(&text),
+            Err(error) => status::unknown(&error.text),
         },
         Some(Command::Status(args)) => with_manager(cli, |control| status::show(control, format(args.json))),
         Some(Command::Dev(args)) => dev::run(cli, args),
@@ -95,6 +96,7 @@ pub fn run(cli: &Cli) -> ExitCode {
             true => events::follow(control, format(args.json)),
             false => events::latest(control, format(args.json)),
         }),
+        Some(Command::Managers(args)) => managers::list(format(args.json)),
         Some(Command::Crashes(args)) => crashes::run(cli, args),
         Some(Command::Quarantine(args)) => quarantine::run(cli, args),
         Some(Command::Call(args)) => call::call(cli, args),
@@ -119,7 +121,7 @@ pub fn refuse(error: &clap::Error, arguments: impl Iterator<Item = OsString>) ->
 }
 
 /// Finds the manager that the options select.
-fn find_manager(cli: &Cli) -> Result<std::path::PathBuf, String> {
+fn find_manager(cli: &Cli) -> Result<std::path::PathBuf, configuration::NotSelected> {
     let (control, warnings) = configuration::find(cli)?;
     warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
     Ok(control)
@@ -129,9 +131,9 @@ fn find_manager(cli: &Cli) -> Result<std::path::PathBuf, String> {
 fn with_manager(cli: &Cli, talk: impl FnOnce(&std::path::Path) -> ExitCode) -> ExitCode {
     match find_manager(cli) {
         Ok(control) => talk(&control),
-        Err(text) => {
-            text.lines().for_each(|line| eprintln!("gm-native: {line}"));
-            ExitCode::from(2)
+        Err(error) => {
+            error.text.lines().for_each(|line| eprintln!("gm-native: {line}"));
+            ExitCode::from(error.code)
         }
     }
 }

@@ -39,6 +39,7 @@ pub use messages::{
     AcceptedReply, AttemptsOf, CalledOffFile, ControlRequest, ErrorCode, JoinedRollback, Reply, RequestError,
     RollbackReply, VersionState, VersionStatus,
 };
+pub(crate) use other_users::listening_sockets;
 pub use requester::Requester;
 pub use server::{ControlServer, PendingRequest};
 pub use socket::{BindError, ControlListener};

@@ -86,7 +86,7 @@ const NOT_IN_TIME: (&str, &str) = ("5", "Not done after --timeout; the manager g
 const USAGE: (&str, &str) = ("2", "Usage or configuration error.");
 
 /// Every command.
-const VERBS: [Verb; 21] = [
+const VERBS: [Verb; 22] = [
     Verb {
         name: "status",
         exit: &[
@@ -154,6 +154,12 @@ const VERBS: [Verb; 21] = [
             ("gm-native new --lang cpp --object score", "A directory in ./score with a class in C++ and a Makefile."),
         ],
         see_also: &["gm-native-dev(1)", "gm-native-check(1)"],
+    },
+    Verb {
+        name: "managers",
+        exit: &[("0", "Printed, even if none runs."), ("1", "The list cannot be printed."), USAGE],
+        examples: &[("gm-native managers", "Instance, pid, age, functions, workers, and the command for each.")],
+        see_also: &["gm-native-status(1)"],
     },
     Verb {
         name: "versions",

@@ -14,7 +14,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use verbs::{
-    CallArgs, CheckArgs, CrashesArgs, DevArgs, EventsArgs, FunctionArgs, KillArgs, LogLevelArgs, NewArgs,
+    CallArgs, CheckArgs, CrashesArgs, DevArgs, EventsArgs, FunctionArgs, KillArgs, LogLevelArgs, ManagersArgs, NewArgs,
     QuarantineArgs, ReloadArgs, RestartArgs, RetryArgs, RollbackArgs, ScaleArgs, StatusArgs, StopArgs, SubmitArgs,
     VersionsArgs,
 };
@@ -72,6 +72,12 @@ pub enum Command {
     /// It builds, has tests, and can be served without changes: see its README.md.
     #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control"]))]
     New(NewArgs),
+    /// List the managers that run and that you may ask
+    ///
+    /// Root sees those of every user. Without -c, -P, -w, --state-dir or --control, a command is for the manager of
+    /// ./workers or, if there is none, for the only one that runs.
+    #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control"]))]
+    Managers(ManagersArgs),
     /// List the stored versions of a running manager's functions
     Versions(VersionsArgs),
     /// Roll a function back to an earlier version, until its file changes
@@ -296,7 +302,13 @@ impl Cli {
             definition.try_get_matches_from_mut(args).map_err(|error| help_is_not_h(error, &mut definition))?;
         if let Some(command) = matches.subcommand_name() {
             let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-            let allowed = |id: &&str| matches!((command, *id), ("submit" | "dev", "host") | ("dev", "verbose"));
+            let allowed = |id: &&str| match *id {
+                "host" => matches!(command, "submit" | "dev"),
+                "verbose" => command == "dev",
+                // It finds the manager.
+                "pid_file" => !WITHOUT_MANAGER.contains(&command),
+                _ => false,
+            };
             if let Some(id) = RUN_ONLY.iter().find(|id| given(id) && !allowed(id)) {
                 let option = id.replace('_', "-");
                 let text = format!("the option --{option} is for running the manager, not for {command}");
@@ -347,6 +359,9 @@ impl Cli {
         [&self.manager.host, after].concat()
     }
 }
+
+/// Commands that address no running manager.
+const WITHOUT_MANAGER: [&str; 8] = ["call", "check", "new", "dev", "submit", "managers", "crashes", "quarantine"];
 
 /// The ids of [`ManagerOptions`].
 const RUN_ONLY: [&str; 14] = [

@@ -164,6 +164,14 @@ pub struct WaitArgs {
     pub no_wait: bool,
 }
 
+/// Options of `managers`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct ManagersArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Options of `events`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct EventsArgs {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::libc;
 
+use super::managers;
 use super::sibling::{ParallelManager, same_file};
 use crate::cli::Cli;
 use crate::config::{self, Config, ConfigFile, InstanceIdentity, ManagerCommand, Overrides, ValueOrigin};
@@ -77,13 +78,61 @@ pub(super) fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Co
     read_from(origin(path, overrides)?)
 }
 
+/// The default state directories of managers that this user has started, whether they run or not.
+pub(super) fn default_state_dirs() -> Vec<PathBuf> {
+    let Some(beside) = default_state_dir("") else { return Vec::new() };
+    let entries = std::fs::read_dir(beside).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// Why no manager is selected, and the exit code of the command.
+pub(super) struct NotSelected {
+    /// One sentence for each reason, a line each.
+    pub text: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl From<String> for NotSelected {
+    /// Wrong usage, or a file that cannot be used.
+    fn from(text: String) -> Self {
+        Self { text, code: 2 }
+    }
+}
+
+/// The manager whose pid is in a file.
+fn by_pid_file(path: &Path) -> Result<PathBuf, NotSelected> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("pid file {} cannot be read: {}", path.display(), reason_at(path, &error)))?;
+    let none = |text: String| NotSelected { text, code: 3 };
+    let Ok(pid) = text.trim().parse::<u32>() else {
+        return Err(none(format!("pid file {} names no process: its manager has stopped", path.display())));
+    };
+    let manager = managers::running().into_iter().find(|manager| manager.pid() == Some(pid));
+    let unknown =
+        || none(format!("pid file {} names process {pid}, which is no manager that you may ask", path.display()));
+    manager.map(|manager| manager.control).ok_or_else(unknown)
+}
+
 /// The control socket of the manager that a command line selects. Errors in the file must not stop you from asking a
 /// manager that was started before: they become warnings.
 ///
 /// # Errors
 /// As [`read`], but only for a file that cannot be read at all, or an invalid option.
-pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
+pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), NotSelected> {
+    let place = &cli.place;
+    let is_named =
+        place.config.is_some() || !place.worker_dir.is_empty() || place.state_dir.is_some() || place.control.is_some();
+    if let Some(path) = cli.manager.pid_file.as_ref().filter(|_| !is_named) {
+        return Ok((by_pid_file(Path::new(path))?, Vec::new()));
+    }
     let found = find_leniently(cli)?;
+    if !is_named
+        && found.control.symlink_metadata().is_err()
+        && let Some(control) = managers::only(managers::running())?
+    {
+        return Ok((control, Vec::new()));
+    }
     let control = match found.control.symlink_metadata() {
         // It was started by another path to the same file.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -205,7 +205,7 @@ fn short(seconds: f64) -> String {
 }
 
 /// A time in its two largest units: `2h13m`, `5d2h`, `42s`.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
         0..60 => format!("{seconds}s"),

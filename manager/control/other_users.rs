@@ -52,6 +52,11 @@ pub(super) fn elsewhere(socket: &Path) -> Option<String> {
     Some(format!("a manager of {whose} with this configuration answers at {}: {how}", found.display()))
 }
 
+/// The control sockets on which managers listen, of any user, as far as they have the usual name.
+pub(crate) fn listening_sockets() -> Vec<PathBuf> {
+    listening(&fs::read(SOCKETS).unwrap_or_default(), Path::new(SOCKET_NAME))
+}
+
 fn by_path(socket: &Path) -> String {
     format!("run `{}`", typed_at(std::env::args_os(), socket))
 }

@@ -42,6 +42,7 @@ pub(crate) fn sample_status() -> StatusReply {
         version: "0.1.0".into(),
         pid: 4711,
         instance: "gm-1a2b3c4d".into(),
+        command: "gm-native -c /etc/gm.ini".into(),
         uptime_seconds: 7980,
         state: ManagerState::Running,
         job_servers: vec![JobServerStatus {

@@ -15,6 +15,9 @@ pub struct StatusReply {
     pub pid: u32,
     /// The instance's name, from its config file.
     pub instance: String,
+    /// The command that addresses it, to which a command is added: `gm-native -c /etc/gm.ini`.
+    #[serde(default)]
+    pub command: String,
     /// Since the manager's start.
     pub uptime_seconds: u64,
     /// The state of the manager as a whole.

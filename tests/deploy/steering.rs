@@ -290,3 +290,39 @@ fn a_log_level_is_for_a_while_or_until_the_next_reload() {
     done(&manager, "reload", &[]);
     manager.wait_event("reloaded", |_| true);
 }
+
+#[test]
+fn managers_are_listed_and_found_by_their_pid_file() {
+    let (_gearmand, manager) = served("");
+    let bare = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gm-native"));
+        command.args(args).current_dir(manager.dir());
+        crate::support::program::run(&mut command, b"", DEADLINE).unwrap()
+    };
+    let listed = bare(&["managers", "--json"]);
+    let all: Vec<Value> = serde_json::from_slice(&listed.success()).unwrap();
+    let ours = all.iter().find(|one| one["pid"] == manager.pid().as_raw()).unwrap();
+    assert!(ours["functions"] == 1 && ours["workers"] == 1, "{ours}");
+    let command = ours["command"].as_str().unwrap();
+    assert!(command.ends_with(&format!("-c {}", manager.dir().join("gm.ini").display())), "{command}");
+    assert!(bare(&["managers"]).out().contains(command));
+
+    let status = bare(&["-P", "gm.pid", "status", "--json"]);
+    let status: Value = serde_json::from_slice(&status.success()).unwrap();
+    assert_eq!(status["pid"], manager.pid().as_raw());
+    assert_eq!(bare(&["-P", "gm.pid", "restart", "stamped"]).code(), Some(0));
+    std::fs::write(manager.dir().join("old.pid"), "1\n").unwrap();
+    let none = bare(&["-P", "old.pid", "status"]);
+    assert!(none.code() == Some(3) && none.err().contains("names process 1, which is no manager"), "{none:?}");
+    let none = bare(&["-P", "no.pid", "status"]);
+    assert!(none.code() == Some(2) && none.err().contains("cannot be read"), "{none:?}");
+    assert_eq!(bare(&["-P", "gm.pid", "submit", "stamped"]).code(), Some(2));
+
+    // One that is not named: it may be the only one of this machine.
+    let second = Setup::new(&["127.0.0.1:1"]).start();
+    let unnamed = bare(&["status"]);
+    assert!(unnamed.code() == Some(2) && unnamed.err().contains(" managers run: name one"), "{unnamed:?}");
+    for manager in [&manager, &second] {
+        assert!(unnamed.err().contains(&manager.pid().to_string()), "{unnamed:?}");
+    }
+}

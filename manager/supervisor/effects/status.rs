@@ -37,6 +37,7 @@ impl Effects {
             version: version::SHORT.into(),
             pid: std::process::id(),
             instance: instance.into(),
+            command: self.config.command.to_string(),
             uptime_seconds: core.uptime(now).as_secs(),
             state: manager_state(core),
             job_servers: self.job_servers(core),
