@@ -307,6 +307,23 @@ fn another_command_builds_a_folder() {
 }
 
 #[test]
+fn a_build_that_hangs_ends_with_dev_and_so_do_its_children() {
+    let place = Place::new();
+    fs::create_dir(place.path("stuck")).unwrap();
+    let mut dev =
+        place.start_dev("gm-native dev --build 'sleep 1000 & echo $! > pid; echo it hangs; wait' stuck --port 0");
+    dev.wait_log("it hangs");
+    let child = fs::read_to_string(place.path("stuck/pid")).unwrap();
+    dev.signal(Signal::SIGINT);
+    assert_eq!(dev.wait().code(), Some(0), "{}", dev.log());
+    let process = format!("/proc/{}", child.trim());
+    // Somebody has to reap it, so it may be a zombie for a while.
+    let is_gone =
+        || fs::read_to_string(format!("{process}/status")).map_or(true, |status| status.contains("State:\tZ"));
+    wait_for("the end of what the build started", DEADLINE, || is_gone().then_some(()));
+}
+
+#[test]
 fn it_ends_with_its_terminal() {
     if !Path::new("/usr/bin/script").exists() {
         eprintln!("skipped: there is no script(1) to make a terminal");
