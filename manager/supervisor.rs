@@ -4,6 +4,7 @@
 //! signals, children, timer, scans, control socket -> Input -> Core::handle -> Action -> Effects::perform
 //! ```
 
+mod audience;
 pub(crate) mod backoff;
 pub(crate) mod canary;
 pub(crate) mod catalog;
@@ -28,4 +29,5 @@ pub(crate) mod resolve;
 pub(crate) mod rollback;
 pub(crate) mod worker_state;
 
+pub(crate) use audience::Audience;
 pub(crate) use manager::{ConfigReader, HeldPaths, Manager, ManagerSetup};

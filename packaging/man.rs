@@ -355,7 +355,11 @@ const VERBS: [Verb; 22] = [
     },
     Verb {
         name: "dev",
-        exit: &[("0", "Stopped by Ctrl-C or SIGTERM."), ("1", "It could not start."), USAGE],
+        exit: &[
+            ("0", "Stopped by Ctrl-C or SIGTERM, also if a second one killed running jobs."),
+            ("1", "It could not start."),
+            USAGE,
+        ],
         examples: &[
             (
                 "gm-native dev greet",

@@ -148,11 +148,12 @@ pub enum Command {
     /// Build crates as you edit them and serve them, with a job server in memory
     ///
     /// Starts a job server in memory, and a manager that serves the libraries in -w. Crates are built with cargo's dev
-    /// profile, other directories with make, and each is built again when its source changes; if a build fails, the previous code stays in service. New
-    /// code goes into service at once, without a canary. If nothing can be served, dev says why and tries again at the
-    /// next save. With -c, dev reads the file again when it changes and on SIGHUP; it ignores the file's log, pid file,
-    /// user, state directory, control socket and job servers. The log goes to standard output, at -vvv. Ctrl-C lets
-    /// running jobs finish, says what it waits for, then stops; a second Ctrl-C kills them.
+    /// profile, other directories with make, and each is built again when its source changes; if a build fails, the
+    /// previous code stays in service. New code goes into service at once, without a canary; the log then says which code
+    /// a function is served with. If nothing can be served, dev says why and tries again at the next save. With -c, dev
+    /// reads the file again when it changes and on SIGHUP; it ignores the file's log, pid file, user, state directory,
+    /// control socket and job servers. The log goes to standard output, at -vvv. Ctrl-C lets running jobs finish, says
+    /// what it waits for, then stops; a second Ctrl-C kills them. The exit code is 0 in both cases.
     #[command(args = [worker_dir_of_dev()])]
     Dev(DevArgs),
     /// Submit a job: print its result to standard output and its warnings to standard error

@@ -16,7 +16,7 @@ use crate::cli::Cli;
 use crate::plan::plan;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan;
-use crate::supervisor::Manager;
+use crate::supervisor::{Audience, Manager};
 use crate::system::daemonize::{StartReport, close_inherited, daemonize, keep_own_rights};
 use crate::system::errors::{reason, shown};
 use crate::system::privileges::RunUser;
@@ -36,15 +36,14 @@ pub fn run(cli: &Cli) -> ExitCode {
     };
     match cli.manager.dump_config {
         true => dump(&configuration),
-        false => ExitCode::from(start(configuration, user.as_ref(), None)),
+        false => ExitCode::from(start(configuration, user.as_ref(), Audience::Operators)),
     }
 }
 
-/// As [`run`], with a configuration that a command has made, and the number of stop signals after which the manager
-/// kills its workers. Returns the exit code.
-pub fn run_with(configuration: Result<Configuration, String>, signals_that_kill: u32) -> u8 {
+/// As [`run`], for the author of a function, with a configuration that `dev` has made. Returns the exit code.
+pub fn run_for_author(configuration: Result<Configuration, String>) -> u8 {
     match checked(configuration) {
-        Ok((configuration, user)) => start(configuration, user.as_ref(), Some(signals_that_kill)),
+        Ok((configuration, user)) => start(configuration, user.as_ref(), Audience::Author),
         Err(code) => code,
     }
 }
@@ -65,7 +64,7 @@ fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option
 }
 
 /// Runs a manager with a checked configuration to its end, in the background if configured.
-fn start(configuration: Configuration, user: Option<&RunUser>, signals_that_kill: Option<u32>) -> u8 {
+fn start(configuration: Configuration, user: Option<&RunUser>, audience: Audience) -> u8 {
     if configuration.config.daemon {
         close_inherited();
     }
@@ -79,7 +78,7 @@ fn start(configuration: Configuration, user: Option<&RunUser>, signals_that_kill
             return FAILED;
         }
     };
-    match prepare(configuration, user, service, signals_that_kill) {
+    match prepare(configuration, user, service, audience) {
         Ok(prepared) => serve(prepared, announce),
         Err(text) => {
             announce.failed(FAILED, &format!("gm-native: {text}"));

@@ -9,7 +9,7 @@ use crate::control::Feed;
 use crate::logging::{Level, Logger, OpenError};
 use crate::plugins::store::Store;
 use crate::supervisor::effects::{EffectResources, log_target};
-use crate::supervisor::{ConfigReader, HeldPaths, ManagerSetup};
+use crate::supervisor::{Audience, ConfigReader, HeldPaths, ManagerSetup};
 use crate::system::daemonize::StartReport;
 use crate::system::errors::reason;
 use crate::system::pid_file::PidFile;
@@ -28,7 +28,7 @@ pub(super) fn prepare(
     configuration: Configuration,
     user: Option<&RunUser>,
     service: ServiceManager,
-    signals_that_kill: Option<u32>,
+    audience: Audience,
 ) -> Result<PreparedManager, String> {
     let mut logger = Logger::early();
     open_log(&mut logger, &configuration.config, user)?;
@@ -51,7 +51,7 @@ pub(super) fn prepare(
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|error| format!("cannot become a subreaper: {}", reason(&error)))?;
     let foreground = !config.daemon && std::io::IsTerminal::is_terminal(&std::io::stdin());
-    let tools = EffectResources { config, logger, feed: Feed::new(), program, store };
+    let tools = EffectResources { config, logger, audience, feed: Feed::new(), program, store };
     let reread: ConfigReader = Box::new(move || {
         let read = origin.read_again()?;
         check_directories(&read.config)?;
@@ -68,7 +68,6 @@ pub(super) fn prepare(
         held,
         control,
         foreground,
-        signals_that_kill,
         reread,
     }))
 }

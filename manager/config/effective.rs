@@ -40,6 +40,11 @@ impl Config {
         own.or(self.timeout).filter(|timeout| !timeout.is_zero())
     }
 
+    /// Whether a new version of a function is tried with jobs before the other workers get it, or only has to start.
+    pub fn has_canary(&self, function: &str) -> bool {
+        !self.canary_seconds(function).is_zero() && self.canary_jobs(function) > 0
+    }
+
     /// Bytes of memory above which a worker of a function is replaced between two jobs.
     pub fn max_memory(&self, function: &str) -> Option<u64> {
         let own = self.functions.get(function).and_then(|own| own.max_memory);

@@ -320,7 +320,7 @@ ConfigKey::new("rollout_surge", "25%", "workers that a rollout may add: a number
 ConfigKey::new("canary_seconds", "5", "how long the canary of a new version is watched before the other workers are replaced")
 .global(plain!(canary_seconds, SECONDS))
 .function(own!(canary_seconds, SECONDS)),
-ConfigKey::new("canary_jobs", "20", "the watch ends earlier after this many jobs")
+ConfigKey::new("canary_jobs", "20", "the watch ends earlier after this many jobs; if this or `canary_seconds` is 0, a new version only has to start")
 .global(plain!(canary_jobs, JOBS))
 .function(own!(canary_jobs, JOBS)),
 ConfigKey::new("keep_versions", "3", "earlier versions of a library to keep for a rollback, beside those in use")

@@ -32,6 +32,7 @@ mod workers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::audience::Audience;
 use super::catalog::{Catalog, SavedVersions};
 use super::event::Event;
 use super::job_disposition::DeathCounts;
@@ -51,6 +52,7 @@ use liveness::LivenessRounds;
 pub(crate) use liveness::{LivenessRound, WorkerLiveness};
 pub(crate) use lost_jobs::JobReply;
 use pauses::PausedFunctions;
+use reload::PendingReload;
 use requests::Requests;
 use retries::Retries;
 use rollbacks::Rollbacks;
@@ -84,6 +86,8 @@ pub(crate) struct Core {
     phase: ManagerPhase,
     /// How many stop signals kill the remaining workers.
     signals_that_kill: u32,
+    /// The reload whose old workers are not all gone.
+    reload: Option<PendingReload>,
     /// Everything that children had sent or done by this time has been read, so deadlines are checked against this
     /// time.
     read: Duration,
@@ -172,7 +176,8 @@ impl Core {
             config,
             random: fastrand::Rng::with_seed(seed),
             phase: ManagerPhase::Starting,
-            signals_that_kill: stop::SIGNALS_THAT_KILL,
+            signals_that_kill: Audience::Operators.signals_that_kill(),
+            reload: None,
             read: now,
             startup: Startup::at(now),
             catalog,
@@ -257,6 +262,7 @@ impl Core {
         self.reconcile_canaries(now);
         // After the canaries: it forgets groups that need no canary any more, and reports rollouts without old workers.
         self.finish_rollouts(now);
+        self.finish_reload(now);
         self.finish_rollbacks(now);
         self.finish_retries(now);
         self.finish_requests(now);

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::audience::{Audience, AudienceLog};
 use super::core::{Action, Input};
 use super::event::Event;
 use super::guardian::Guardian;
@@ -71,6 +72,7 @@ pub(crate) enum LoopAction {
 pub(crate) struct Effects {
     pub(super) config: Config,
     pub(super) logger: Logger,
+    audience_log: AudienceLog,
     /// Why the log could not be moved at the last reload, if that failed.
     unopened_log: Option<String>,
     /// A log level that is in force in place of the configuration's.
@@ -119,6 +121,8 @@ pub(crate) struct EffectResources {
     pub config: Config,
     /// The open log.
     pub logger: Logger,
+    /// Who reads it.
+    pub audience: Audience,
     /// Where events go.
     pub feed: Feed,
     /// The running program.
@@ -155,6 +159,7 @@ impl Effects {
         Ok(Self {
             config: resources.config,
             logger: resources.logger,
+            audience_log: resources.audience.log(),
             unopened_log: None,
             log_level: None,
             feed: resources.feed,
@@ -245,9 +250,11 @@ impl Effects {
     /// Logs an event and sends it to followers.
     pub(crate) fn report(&mut self, event: &Event) {
         let pid = event.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_else(std::process::id);
-        let (level, text) = (event.level(), event.line());
-        self.logger.line(level, std::process::id(), &text);
         let time = date(std::time::SystemTime::now());
+        let (_, since_midnight) = time.split_once(' ').unwrap_or_default();
+        let (level, text) = self.audience_log.line(event, since_midnight.split('.').next().unwrap_or_default());
+        self.logger.line(level, std::process::id(), &text);
+        let (level, text) = (event.level(), event.line());
         self.feed.publish(&EventLine { time, level: level.label().into(), pid, text, event });
     }
 

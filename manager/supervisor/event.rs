@@ -180,6 +180,8 @@ pub(crate) enum Event {
         from: ShortHash,
         /// The new one.
         to: ShortHash,
+        /// Whether it is tried with jobs, or only has to start.
+        has_canary: bool,
     },
     /// A new version is promoted: it replaces the old one, worker by worker.
     RolloutPromoted {
@@ -191,6 +193,8 @@ pub(crate) enum Event {
         jobs: u64,
         /// How long its canary served, in seconds.
         seconds: f64,
+        /// Whether it was tried with jobs, or only had to start.
+        has_canary: bool,
     },
     /// A new version is rejected: it is not tried again until the content of its file changes.
     RolloutStopped {
@@ -362,6 +366,8 @@ pub(crate) enum Event {
         /// Its process.
         #[serde(skip)]
         pid: i32,
+        /// What it serves.
+        functions: Vec<FunctionName>,
         /// Why.
         reason: ExitReason,
         /// The configuration key whose limit it reached, if that is why it is replaced.
@@ -402,6 +408,8 @@ pub(crate) enum Event {
         /// Its process.
         #[serde(skip)]
         pid: i32,
+        /// What it serves.
+        functions: Vec<FunctionName>,
         /// Why.
         reason: ExitReason,
     },
@@ -466,12 +474,17 @@ pub(crate) enum Event {
         /// One sentence for each mistake.
         reason: String,
     },
-    /// A reload succeeded; every worker is replaced.
+    /// The configuration was read again; new workers replace the old ones one by one.
     Reloaded {
         /// The signal or command.
         by: &'static str,
         /// What changed, with the values before and after.
         changes: Vec<String>,
+    },
+    /// The last worker with the old configuration has exited.
+    ReloadFinished {
+        /// Since the configuration was read, in seconds.
+        seconds: f64,
     },
     /// A reload was refused, because the manager is draining.
     ReloadIgnored,

@@ -55,8 +55,6 @@ pub(crate) struct ManagerSetup {
     pub control: PathBuf,
     /// Whether SIGHUP from a terminal means stop.
     pub foreground: bool,
-    /// How many stop signals kill the remaining workers, if not the default.
-    pub signals_that_kill: Option<u32>,
     /// Reads the configuration again.
     pub reread: ConfigReader,
 }
@@ -92,18 +90,8 @@ impl Manager {
     pub(crate) async fn run(setup: ManagerSetup) -> u8 {
         let (results, found) = mpsc::unbounded_channel();
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let ManagerSetup {
-            mut resources,
-            warnings,
-            announce,
-            service,
-            instance,
-            held,
-            control,
-            foreground,
-            signals_that_kill,
-            reread,
-        } = setup;
+        let ManagerSetup { mut resources, warnings, announce, service, instance, held, control, foreground, reread } =
+            setup;
         let opened = ControlSocket::open(control, resources.feed.clone(), sender).and_then(|control| {
             let signals =
                 ManagerSignals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
@@ -113,7 +101,7 @@ impl Manager {
             Ok(both) => both,
             Err(error) => return refuse_start(&mut resources.logger, announce, 1, &error),
         };
-        let config = resources.config.clone();
+        let (config, audience) = (resources.config.clone(), resources.audience);
         let mut effects = match Effects::new(resources, results) {
             Ok(effects) => effects,
             Err(error) => {
@@ -128,7 +116,7 @@ impl Manager {
         let reloads = ReloadSchedule::new(reread);
         let (mut core, first) = Core::new(config, effects.memory(), fastrand::u64(..), clock::now());
         core.restore_pauses(effects.saved_pauses());
-        signals_that_kill.into_iter().for_each(|signals| core.kill_at_signal(signals));
+        core.kill_at_signal(audience.signals_that_kill());
         let announce = Some(announce);
         let (due, rescan, settle, end) = (None, None, None, None);
         let mut manager = Self {

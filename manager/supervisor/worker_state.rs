@@ -30,6 +30,8 @@ pub(crate) enum ExitReason {
     StartTimeout,
     /// It had to drain and did not exit in time.
     DrainTimeout,
+    /// It was draining, and the manager got as many stop signals as kill what is left.
+    StopSignals,
     /// It reported that it cannot serve.
     CannotServe,
     /// Its job is past its timeout.

@@ -131,12 +131,15 @@ fn built_and_served() {
     let submit = format!("gm-native submit -h {server} greet world");
     assert_eq!(place.succeed(&submit), "Hello, world!");
     fs::write(place.path("greet/src/lib.rs"), GREET.replace("Hello", "Goodbye")).unwrap();
-    dev.wait_log("greet: every worker has version");
+    dev.wait_log("greet: serves the code of");
     assert_eq!(place.succeed(&submit), "Goodbye, world!");
     fs::write(place.path("greet/src/lib.rs"), "fn broken(").unwrap();
     dev.wait_log("greet: cargo build failed");
     assert!(dev.log().contains("unclosed delimiter"), "cargo's words: {}", dev.log());
     assert_eq!(place.succeed(&submit), "Goodbye, world!");
+    for step in ["canary", "promoted", "generation 2", "draining: replaced"] {
+        assert!(!dev.log().contains(step), "one line says that new code is served: {}", dev.log());
+    }
     assert!(!dev.log().contains(".part"), "the manager never saw half a library: {}", dev.log());
     dev.signal(Signal::SIGINT);
     assert_eq!(dev.wait().code(), Some(0));
@@ -176,12 +179,37 @@ fn beside_libraries_and_after_dependencies() {
     assert_eq!(greeted(), "Hello, world!");
     assert_eq!(place.succeed(&format!("gm-native submit -h {server} reverse_string abc")), "cba");
     word("Goodbye");
-    dev.wait_log("greet: every worker has version");
+    dev.wait_log("greet: serves the code of");
     assert_eq!(greeted(), "Goodbye, world!");
     dev.signal(Signal::SIGQUIT);
     assert_eq!(dev.wait().code(), Some(0));
     let served = fs::read_dir(place.path("workers")).unwrap().count();
     assert_eq!(served, 1, "what is built does not go where production may look");
+}
+
+/// Stands for cargo: creates the folder of its output and Cargo.lock as cargo does, and builds a library.
+const CARGO: &str = r#"#!/bin/sh
+[ -e target ] || { mkdir targetA1b2C3 && touch targetA1b2C3/CACHEDIR.TAG && mv targetA1b2C3 target && touch Cargo.lock; }
+cp "$LIBRARY" target/libgreet.so
+echo "{\"reason\":\"compiler-artifact\",\"manifest_path\":\"$PWD/Cargo.toml\",\"target\":{\"crate_types\":[\"cdylib\"]},\
+\"filenames\":[\"$PWD/target/libgreet.so\"]}"
+"#;
+
+#[test]
+fn the_first_build_of_a_crate_is_one_build() {
+    let place = Place::new();
+    place.succeed("mkdir -p greet/src && touch greet/Cargo.toml greet/src/lib.rs");
+    fs::write(place.path("cargo"), CARGO).unwrap();
+    place.succeed("chmod +x cargo");
+    let library = example("reverse_string");
+    let line = format!("CARGO=../cargo LIBRARY={} gm-native dev greet --port 0", library.display());
+    // The library has another name: nothing is served.
+    let mut dev = place.start_dev(&line);
+    dev.wait_log("does not export greet");
+    let builds = dev.log().lines().filter(|line| line.ends_with("greet: cargo build")).count();
+    assert_eq!(builds, 1, "{}", dev.log());
+    dev.signal(Signal::SIGINT);
+    assert_eq!(dev.wait().code(), Some(0));
 }
 
 /// Greets with a word from a setting; the workload `stuck` never ends.
@@ -239,8 +267,9 @@ fn mistakes() {
 
     ini("[greet]\nsetting.word = Goodbye\n");
     wait_for("the new word", DEADLINE, || (greeted() == "Goodbye, world!").then_some(()));
+    assert!(!dev.log().contains("SIGHUP"), "a save is no signal: {}", dev.log());
     dev.signal(Signal::SIGHUP);
-    dev.wait_log("SIGHUP: the configuration was read again: nothing in it has changed");
+    dev.wait_log("the configuration was read again: nothing in it has changed");
     // Other directories take another manager.
     fs::create_dir(place.path("workers")).unwrap();
     fs::copy(example("reverse_string"), place.path("workers/reverse_string.so")).unwrap();

@@ -28,7 +28,7 @@ const SHOWN: [&str; 12] = [
     "thumbnail: worker",
     "killed by SIGKILL",
     "\nthe same picture\n",
-    "greet: every worker has version",
+    "greet: serves the code of",
     "\n3 words\n",
     "cargo build failed",
     "is text, not a library",

@@ -18,9 +18,6 @@ use crate::config::{KEYS, Overrides};
 /// then key, value, key, value.
 pub const ROLE: &str = "--gm-native-dev-manager";
 
-/// No one who edits a function wants to press Ctrl-C five times.
-const SIGNALS_THAT_KILL: u32 = 2;
-
 /// What a manager is started with.
 pub(super) struct ManagerOptions {
     /// The configuration file.
@@ -62,7 +59,7 @@ pub fn main() -> ! {
     }
     let file = arguments.next().filter(|file| !file.is_empty()).map(PathBuf::from);
     let rest: Vec<OsString> = arguments.collect();
-    let code = run::run_with(configuration::read_with(file.as_deref(), &overrides(&rest)), SIGNALS_THAT_KILL);
+    let code = run::run_for_author(configuration::read_with(file.as_deref(), &overrides(&rest)));
     std::process::exit(code.into())
 }
 

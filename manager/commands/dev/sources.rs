@@ -153,13 +153,19 @@ fn is_source(inside: &Path, is_crate: bool) -> bool {
     };
     let names =
         || inside.components().filter_map(|part| if let Component::Normal(name) = part { Some(name) } else { None });
-    let outputs: &[&str] = if is_crate { &["target"] } else { &["build", "target", "zig-out", "zig-cache"] };
+    let outputs: &[&str] = if is_crate { &[] } else { &["build", "zig-out", "zig-cache"] };
+    let is_output = |name: &OsStr| is_target(name) || outputs.iter().any(|output| name == *output);
     let is_object = |name: &OsStr| {
         let extension = Path::new(name).extension();
         !is_crate && extension.is_some_and(|found| ["so", "o", "a", "d"].iter().any(|known| found == *known))
     };
-    names().next().is_some_and(|first| !outputs.iter().any(|output| first == *output))
-        && !names().any(|name| hidden(name) || is_object(name))
+    names().next().is_some_and(|first| !is_output(first)) && !names().any(|name| hidden(name) || is_object(name))
+}
+
+/// The folder of cargo's output: it is created under a temporary name, `target` and six letters or digits.
+fn is_target(name: &OsStr) -> bool {
+    let rest = name.as_encoded_bytes().strip_prefix(b"target");
+    rest.is_some_and(|rest| rest.is_empty() || (rest.len() == 6 && rest.iter().all(u8::is_ascii_alphanumeric)))
 }
 
 #[cfg(test)]
@@ -176,6 +182,8 @@ mod tests {
             ("src/target/mod.rs", true, true),
             ("target", false, false),
             ("target/debug/libf.so", false, false),
+            ("targetv8M0qq", false, false),
+            ("targets/mod.rs", true, true),
             ("build/main.rs", true, false),
             ("f.so", true, false),
             ("src/f.o", true, false),

@@ -48,7 +48,7 @@ impl Core {
             // Reported already, and recorded against its function.
             WorkerState::Draining { reason: ExitReason::CannotServe, .. } => return,
             // Killed during its start, which was reported already: it had no job, so there is nothing more to do.
-            WorkerState::Killed { reason: ExitReason::Replaced | ExitReason::Surplus } => return,
+            WorkerState::Killed { reason: ExitReason::Replaced | ExitReason::Surplus | ExitReason::Stop } => return,
             _ => {}
         }
         if exit_report.exit_cause == ExitCause::Drained {

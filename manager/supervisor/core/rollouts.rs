@@ -217,7 +217,8 @@ impl Core {
             if let Some(from) = self.catalog.version(function).map(|version| version.hash)
                 && self.rollouts.announced.insert(function.clone(), *hash) != Some(*hash)
             {
-                self.report(Event::RolloutStarted { function: function.clone(), from, to: *hash });
+                let has_canary = self.config.has_canary(function);
+                self.report(Event::RolloutStarted { function: function.clone(), from, to: *hash, has_canary });
             }
         }
         self.start(key, &functions, Some(canary), now);
@@ -303,6 +304,7 @@ impl Core {
                 version: *hash,
                 jobs: counts.jobs(),
                 seconds: seconds(served),
+                has_canary: self.config.has_canary(function),
             });
             self.set_last_good(function, version);
             if self.failures.versions.get(function).is_some_and(|failed| failed != hash) {

@@ -244,7 +244,7 @@ impl Core {
             (before, state, step)
         });
         let (Some((before, state, step)), Some(worker)) = (changed, self.workers.get(&id)) else { return };
-        let pid = worker.pid;
+        let (pid, functions) = (worker.pid, worker.names());
         let limit = worker.limit(&self.config, now);
         let left_by_itself =
             matches!(state, WorkerState::Draining { reason: ExitReason::ByItself, .. }) && before.is_live();
@@ -258,7 +258,8 @@ impl Core {
             }
             Effect::Kill(reason) => {
                 self.do_next(Action::Kill(id));
-                self.report_with_pid(pid, |pid| Event::WorkerKilled { pid, reason });
+                let reason = self.stop_signals_kill(reason);
+                self.report_with_pid(pid, |pid| Event::WorkerKilled { pid, functions: functions.clone(), reason });
             }
         }
         if step == Effect::Kill(ExitReason::StartTimeout) {
@@ -266,9 +267,10 @@ impl Core {
         }
         if let (WorkerState::Draining { reason, .. }, Effect::Drain) = (state, step) {
             let limit = limit.filter(|_| reason == ExitReason::Replaced);
-            self.report_with_pid(pid, |pid| Event::WorkerDraining { pid, reason, limit });
+            self.report_with_pid(pid, |pid| Event::WorkerDraining { pid, functions, reason, limit });
         } else if left_by_itself {
-            self.report_with_pid(pid, |pid| Event::WorkerDraining { pid, reason: ExitReason::ByItself, limit: None });
+            let reason = ExitReason::ByItself;
+            self.report_with_pid(pid, |pid| Event::WorkerDraining { pid, functions, reason, limit: None });
         }
     }
 
@@ -351,6 +353,11 @@ impl Spawns {
         self.last_worker += 1;
         self.this_turn += 1;
         (WorkerId(self.last_worker), self.last_worker)
+    }
+
+    /// The last worker that was started.
+    pub(super) fn last(&self) -> WorkerId {
+        WorkerId(self.last_worker)
     }
 
     /// Why the system has just refused a process, where it has.

@@ -7,9 +7,6 @@ use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::{ExitReason, Trigger};
 
-/// As in GearmanManager: anyone who presses Ctrl-C five times means it.
-pub(super) const SIGNALS_THAT_KILL: u32 = 5;
-
 /// A stop that takes longer reports what it waits for.
 const QUICK: Duration = Duration::from_millis(500);
 
@@ -42,6 +39,18 @@ impl Core {
                 }
             }
             ManagerPhase::Finished => {}
+        }
+    }
+
+    /// Why a worker is killed: a drain that did not end in time may have been cut short by stop signals.
+    pub(super) fn stop_signals_kill(&self, reason: ExitReason) -> ExitReason {
+        match self.phase {
+            ManagerPhase::Draining { signals, .. }
+                if signals >= self.signals_that_kill && reason == ExitReason::DrainTimeout =>
+            {
+                ExitReason::StopSignals
+            }
+            _ => reason,
         }
     }
 

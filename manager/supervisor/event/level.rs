@@ -13,6 +13,9 @@ impl Event {
             Self::NotRestarted { .. } => Level::Error,
             Self::WorkerDied(_) | Self::ManagerError { .. } | Self::DirectoryFailed { .. } => Level::Error,
             Self::RolloutStopped { .. } => Level::Error,
+            Self::RolloutStarted { has_canary: false, .. } | Self::RolloutPromoted { has_canary: false, .. } => {
+                Level::Proc
+            }
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
             Self::FunctionHasGo { .. } | Self::FunctionRejoined { .. } | Self::CanaryContinued { .. } => Level::Info,
             Self::RolledBack { .. } | Self::RollbackFinished(_) | Self::RolloutWithdrawn { .. } => Level::Info,
@@ -29,13 +32,19 @@ impl Event {
             | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
-            Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,
+            // During its start: it had no job.
+            Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus | ExitReason::Stop, .. } => {
+                Level::Proc
+            }
             Self::WorkerKilled { .. } | Self::JobOverdue(_) | Self::WorkerUnresponsive(_) => Level::Warn,
             Self::JobEnding(_) | Self::FunctionPaused(_) => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionRemoved { is_expected: false, .. } => Level::Warn,
             Self::FunctionFound { .. } | Self::FunctionRemoved { .. } | Self::ServerUp { .. } => Level::Info,
-            Self::Reloaded { .. } | Self::ReloadIgnored | Self::AlreadyDraining { .. } => Level::Info,
+            Self::Reloaded { .. }
+            | Self::ReloadFinished { .. }
+            | Self::ReloadIgnored
+            | Self::AlreadyDraining { .. } => Level::Info,
             Self::LogReopened { .. } | Self::LogNotReopened { .. } | Self::MemoryLimitExceeded { .. } => Level::Info,
             Self::ReloadFailed { .. } => Level::Error,
             Self::FileSkipped { leaves_unserved: true, .. } => Level::Warn,

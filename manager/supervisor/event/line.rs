@@ -35,7 +35,12 @@ impl Event {
             }
             Self::Reloaded { by, changes } => {
                 let changes = if changes.is_empty() { "nothing in it has changed".into() } else { changes.join("; ") };
-                format!("{by}: the configuration was read again: {changes}; every worker is replaced")
+                format!("{by}: the configuration was read again: {changes}; new workers replace the old ones one by one")
+            }
+            Self::ReloadFinished { seconds } => {
+                format!(
+                    "the reload is complete: every worker has the new configuration, {seconds:.3} s after it was read"
+                )
             }
             Self::ReloadIgnored => "SIGHUP: the configuration is not read again, since the manager is draining".into(),
             Self::LogReopened { by } => format!("{by}: the log was reopened"),
@@ -69,10 +74,16 @@ impl Event {
             Self::FunctionFailing(failing) => failing.line(),
             Self::WorkerExamined(examined) => examined.line(),
             Self::FunctionRecovered(recovered) => recovered.line(),
-            Self::RolloutStarted { function, from, to } => {
+            Self::RolloutStarted { function, from, to, has_canary: true } => {
                 format!("{function}: canary: one worker runs version {to} alongside version {from}")
             }
-            Self::RolloutPromoted { function, version, jobs, seconds } => {
+            Self::RolloutStarted { function, from, to, has_canary: false } => {
+                format!("{function}: version {to} replaces version {from} as soon as a worker has started with it")
+            }
+            Self::RolloutPromoted { function, version, has_canary: false, .. } => {
+                format!("{function}: a worker has started with version {version}: every worker gets it")
+            }
+            Self::RolloutPromoted { function, version, jobs, seconds, has_canary: true } => {
                 format!(
                     "{function}: version {version} is promoted after {} in {seconds:.3} s: every worker gets it",
                     counted(*jobs, "job")
@@ -150,11 +161,9 @@ impl Event {
             Self::WorkerServing { pid, functions, seconds, .. } => {
                 format!("{}: worker {pid} is serving after {seconds:.3} s", several(functions))
             }
-            Self::WorkerDraining { pid, reason, limit: None } => {
-                format!("worker {pid} is draining: {}", reason_text(*reason))
-            }
-            Self::WorkerDraining { pid, reason, limit: Some(key) } => {
-                format!("worker {pid} is draining: it reached {key}; {}", reason_text(*reason))
+            Self::WorkerDraining { pid, functions, reason, limit } => {
+                let limit = limit.map_or(String::new(), |key| format!("it reached {key}; "));
+                format!("{}: worker {pid} is draining: {limit}{}", several(functions), reason_text(*reason))
             }
             Self::WorkerExited { pid, functions, jobs, note } => {
                 let note = note.as_ref().map_or(String::new(), |note| format!("; {note}"));
@@ -188,7 +197,9 @@ impl Event {
                 )
             }
             Self::WorkerDied(death) => death.line(),
-            Self::WorkerKilled { pid, reason } => format!("worker {pid} is killed: {}", reason_text(*reason)),
+            Self::WorkerKilled { pid, functions, reason } => {
+                format!("{}: worker {pid} is killed: {}", several(functions), reason_text(*reason))
+            }
             Self::BackingOff { function, seconds, failures: 1 } => {
                 format!("{function}: failed; next attempt in {seconds:.1} s")
             }
@@ -284,6 +295,7 @@ fn reason_text(reason: ExitReason) -> &'static str {
         ExitReason::ByItself => "it stopped taking jobs by itself",
         ExitReason::StartTimeout => "it did not start within start_timeout",
         ExitReason::DrainTimeout => "it did not exit in time",
+        ExitReason::StopSignals => "you sent the stop signal that kills what is left",
         ExitReason::CannotServe => "it cannot serve its function",
         ExitReason::JobTimeout => "its job did not end within timeout_grace after its timeout",
         ExitReason::Unresponsive => "it had no job and did not respond",

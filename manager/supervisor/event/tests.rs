@@ -121,14 +121,15 @@ fn a_library_without_a_version_of_its_own_is_named_without_one() {
 /// Through what carries them to followers, which has a pid and a text for every event.
 #[test]
 fn an_event_is_one_flat_json_object() {
-    let left = Event::WorkerDraining { pid: 3, reason: ExitReason::DrainTimeout, limit: None };
+    let left =
+        Event::WorkerDraining { pid: 3, functions: vec!["f".into()], reason: ExitReason::DrainTimeout, limit: None };
     let sentence = |text: &str| text.to_owned();
     let [handle, unique] = ["H", "u"].map(sentence);
     let function = "f".into();
     let overdue =
         Event::JobOverdue(OverdueJob { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 });
     for (event, own) in [
-        (left, r#""event":"worker_draining","reason":"drain_timeout""#),
+        (left, r#""event":"worker_draining","functions":["f"],"reason":"drain_timeout""#),
         (Event::ManagerError { text: sentence("x") }, r#""event":"manager_error""#),
         (
             overdue,

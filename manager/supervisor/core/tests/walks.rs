@@ -182,7 +182,7 @@ impl Walk {
             }
             ExitReason::Stop | ExitReason::Replaced | ExitReason::Surplus => before.as_ref().is_none_or(starts),
             ExitReason::Unresponsive => self.stage.silent.contains_key(&id.0) && before.is_some_and(|at| at.polls()),
-            ExitReason::ByItself | ExitReason::CannotServe => false,
+            ExitReason::ByItself | ExitReason::CannotServe | ExitReason::StopSignals => false,
         };
         assert!(right, "{id:?} was killed for {reason:?} and was {before:?}");
     }
