@@ -31,13 +31,20 @@ fn report(function: &str, outcome: Outcome) -> ExitCode {
         Outcome::Done(served) => {
             let (version, old) = (escape(served.text("version")), Outcome::still_draining(served.number("draining")));
             let workers = serving(served.number("workers"));
-            finish(&format!("{function}: {workers} version {version}, which its file holds{old}\n"), 0)
+            let mark = match served.text("rejected") {
+                "" => String::new(),
+                reason => format!(
+                    "; it was rejected before ({}), and keeps that mark, since no job has completed in its canary",
+                    escape(reason)
+                ),
+            };
+            finish(&format!("{function}: {workers} version {version}, which its file holds{old}{mark}\n"), 0)
         }
         Outcome::Failed(reason) => fail(&format!("{function}: the retry failed: {}", escape(&reason)), 1),
         Outcome::Pending(waited) => fail(
             &format!(
-                "{function}: its file is tried again, but not every worker serves it after {waited:?}; the manager goes \
-                 on with it"
+                "{function}: its file is tried again, and after {waited:?} not every worker serves it yet: it is checked, \
+                 and a canary may run for canary_seconds; the manager goes on with it"
             ),
             Outcome::LATE,
         ),

@@ -57,7 +57,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The manager refused.
-    #[error("the manager at {} refused: {}", path.display(), refusal.text)]
+    #[error("{}", refusal.text)]
     Refused {
         /// The control socket.
         path: PathBuf,

@@ -84,8 +84,6 @@ pub(crate) struct ProbeChanges {
     pub good: Option<CheckedVersion>,
     /// What happens to the function's pin.
     pub pin: PinChange,
-    /// A rejected version that is tried again on request.
-    pub cleared: Option<ShortHash>,
 }
 
 /// What a scan changed.
@@ -225,7 +223,7 @@ impl Catalog {
             Some(entry) => {
                 entry.candidate = candidate.clone();
                 entry.has_changed();
-                entry.clears_rejection = false;
+                entry.tries_rejected = false;
                 true
             }
             None => {
@@ -290,12 +288,10 @@ impl Catalog {
         let pin = self.judge_pin(function, version.hash);
         let is_pinned = self.is_pinned(function);
         let mark = FunctionVersion { function: function.clone(), hash: version.hash };
-        let clears_rejection =
-            self.entries.get_mut(function).is_some_and(|entry| std::mem::take(&mut entry.clears_rejection));
-        let cleared = clears_rejection.then(|| self.saved.rejected.remove(&mark)).flatten().map(|_| version.hash);
-        let bad = self.saved.rejected.get(&mark).cloned();
+        let bad = self.saved.rejected.get(&mark).filter(|_| !self.may_serve_rejected(&mark)).cloned();
         let last_good = self.saved.last_good.get(function).cloned();
         let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
+        entry.tries_rejected = false;
         let known = entry.content.as_ref().is_some_and(|content| content.hash == version.hash);
         (entry.content, entry.content_is_current) = (Some(version.clone()), true);
         if let Some(reason) = bad {
@@ -311,7 +307,7 @@ impl Catalog {
             entry.changed = now;
         }
         if is_pinned && entry.version.is_some() {
-            return ProbeChanges { pin, needs_plan: !known, cleared, ..ProbeChanges::default() };
+            return ProbeChanges { pin, needs_plan: !known, ..ProbeChanges::default() };
         }
         let old = entry.version.as_ref().map(|version| version.hash);
         if old.as_ref() == Some(&version.hash) {
@@ -319,7 +315,7 @@ impl Catalog {
             // After a restart: what is served, and what its author should know.
             let events = if known { Vec::new() } else { entry.announce(function, &version, None) };
             entry.version = Some(version);
-            return ProbeChanges { events, pin, needs_plan, cleared, ..ProbeChanges::default() };
+            return ProbeChanges { events, pin, needs_plan, ..ProbeChanges::default() };
         }
         let events = entry.announce(function, &version, old);
         let good = if old.is_none() {
@@ -329,7 +325,7 @@ impl Catalog {
             entry.next = Some(version);
             None
         };
-        ProbeChanges { events, needs_plan: true, good, pin, cleared }
+        ProbeChanges { events, needs_plan: true, good, pin }
     }
 
     /// The function's file, to be probed once more; `None` if it is being probed.
@@ -391,12 +387,24 @@ impl Catalog {
         }
     }
 
-    /// Forgets a pin, and that the version in the function's file was rejected. Returns the file, to be probed
+    /// Forgets that a version was rejected: it has proved itself.
+    pub(crate) fn clear_rejection(&mut self, version: &FunctionVersion) -> bool {
+        self.saved.rejected.remove(version).is_some()
+    }
+
+    /// Whether a version that was rejected is tried again on request, or is in service all the same.
+    fn may_serve_rejected(&self, version: &FunctionVersion) -> bool {
+        let FunctionVersion { function, hash } = version;
+        let is_tried = self.entries.get(function).is_some_and(|entry| entry.tries_rejected);
+        is_tried || self.is_next(function, *hash) || self.served(function).is_some_and(|served| served.hash == *hash)
+    }
+
+    /// Forgets a pin, and gives the version in the function's file another chance if it was rejected. Returns the file, to be probed
     /// unconditionally: what it lacked, such as a library it needs, may be there now.
     pub(crate) fn retry(&mut self, function: &str) -> Option<Candidate> {
         self.saved.pinned.remove(function);
         if let Some(entry) = self.entries.get_mut(function) {
-            entry.clears_rejection = true;
+            entry.tries_rejected = true;
         }
         self.probe_again(function)
     }

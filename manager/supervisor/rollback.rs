@@ -73,6 +73,8 @@ pub(crate) struct RollbackTarget {
 pub(crate) enum RollbackRefusal {
     #[error("no version of {function} is stored")]
     NothingStored { function: FunctionName },
+    #[error("{function} has no earlier version to go back to: version {hash}, which is in service, is the only one")]
+    OnlyOne { function: FunctionName, hash: ShortHash },
     #[error("{function} has no earlier version to go back to; stored are: {stored}; name one to serve it")]
     NothingEarlier { function: FunctionName, stored: StoredVersions },
     #[error("no version of {function} whose hash begins with {hash:?} is stored; stored are: {stored}")]
@@ -107,7 +109,7 @@ impl RollbackChoice {
             Some(hash) => self.named(&function, hash)?,
             None => match self.joined().or_else(|| self.earlier()) {
                 Some(found) => found,
-                None => return Err(RollbackRefusal::NothingEarlier { function, stored: self.list(|_| true) }),
+                None => return Err(self.nothing_earlier(function)),
             },
         };
         let StoredForRollback { hash, rejected } = found.clone();
@@ -123,6 +125,13 @@ impl RollbackChoice {
         // A version that is to be served is not called off.
         let called_off = self.untried.clone().filter(|file| file.version != Some(hash));
         Ok(RollbackTarget { hash, rejected, called_off, joins })
+    }
+
+    fn nothing_earlier(&self, function: FunctionName) -> RollbackRefusal {
+        match self.stored.as_slice() {
+            [only] if self.is_current(only.hash) => RollbackRefusal::OnlyOne { function, hash: only.hash },
+            _ => RollbackRefusal::NothingEarlier { function, stored: self.list(|_| true) },
+        }
     }
 
     /// The version of that hash, or the only one that begins with it.

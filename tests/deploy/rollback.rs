@@ -172,6 +172,67 @@ fn a_rejected_version_needs_force_and_keeps_its_mark_and_reason() {
     assert_eq!(note(&manager, &bad), reason);
 }
 
+/// What `status --check` says about the file of a pinned function does not depend on when the manager was started.
+#[test]
+fn a_pin_does_not_hide_a_file_that_is_refused() {
+    let (gearmand, mut manager) = served("keep_versions = 5");
+    rename_over(&manager, &version("v2"));
+    wait_deployed(&gearmand, &manager, "v2");
+    rename_over(&manager, b"a text");
+    manager.wait_event("library_refused", |_| true);
+    back_to(&gearmand, &manager, &[], "v1");
+    let check = |manager: &Manager| {
+        let checked = manager.command("status", &["--check"]);
+        assert_eq!(checked.code(), Some(1), "{checked:?}");
+        let status = manager.status();
+        let note = of(&status, "functions", "name", "stamped").unwrap()["note"].as_str().unwrap().to_owned();
+        (checked.out().split(" | ").next().unwrap().to_owned(), note)
+    };
+    let before = check(&manager);
+    assert!(before.0.contains("stamped.so is text, not a library"), "{before:?}");
+    assert!(before.1.starts_with("pinned") && before.1.contains("is text"), "{before:?}");
+    manager.signal(Signal::SIGTERM);
+    manager.wait_exit();
+    manager.start_again();
+    wait_deployed(&gearmand, &manager, "v1");
+    wait_for("the file to be checked", DEADLINE, || (check(&manager) == before).then_some(()));
+}
+
+/// A version that no job has tried since it was rejected is not good because nobody asked for it.
+#[test]
+fn a_retry_without_jobs_keeps_the_mark_of_a_rejected_version() {
+    let (gearmand, manager) = served("canary_jobs = 10\ncanary_seconds = 1h");
+    let bad = stamped("v2", "fail");
+    let rejected = judged_by_jobs(&gearmand, &manager, &bad, "rollout_stopped");
+    let reason = rejected["reason"].as_str().unwrap();
+    manager.configure("canary_seconds = 50ms");
+    manager.mark();
+    manager.signal(Signal::SIGHUP);
+    manager.wait_event("reload_finished", |_| true);
+    let done = manager.command("retry", &["stamped"]);
+    assert!(done.status.success() && done.out().contains(reason), "{done:?}");
+    assert_eq!((versions(&manager)[0].clone(), note(&manager, &bad)), ((hash(&bad), "serving".into()), reason.into()));
+    // So nobody is led back to it.
+    rename_over(&manager, &version("v3"));
+    wait_deployed(&gearmand, &manager, "v3");
+    back_to(&gearmand, &manager, &[], "v1");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_plainly() {
+    let (_gearmand, manager) = served("");
+    let only = format!("version {}, which is in service, is the only one", hash(&version("v1")));
+    refused(&manager, &["stamped"], &only);
+    for command in ["rollback", "retry"] {
+        let refused = manager.command(command, &["stampd"]);
+        assert_eq!(refused.code(), Some(4), "{refused:?}");
+        assert_eq!(
+            refused.err(),
+            "gm-native: there is no function stampd (nearest: stamped): no library of it is in worker_dir\n"
+        );
+    }
+}
+
 /// The version cannot be served at all, and the old one goes on.
 #[test]
 fn a_failed_rollback_is_reported_and_takes_nothing_away() {

@@ -34,7 +34,7 @@ pub(super) struct FunctionEntry {
     /// It was refused for a reason that may pass.
     pub(super) retry: Option<ProbeRetry>,
     /// `gm-native retry`: what the next probe finds is tried although it was rejected.
-    pub(super) clears_rejection: bool,
+    pub(super) tries_rejected: bool,
     /// Its file is missing: when it is gone if it does not come back.
     pub(super) removed_at: Option<Duration>,
 }
@@ -55,7 +55,7 @@ impl FunctionEntry {
             is_dependency: false,
             beside: Vec::new(),
             retry: None,
-            clears_rejection: false,
+            tries_rejected: false,
             removed_at: None,
         }
     }

@@ -30,8 +30,10 @@ impl Catalog {
             pin.instead_of = entry.known_content();
             pin.file = pin.instead_of.is_none().then_some(entry.candidate.identity);
             entry.next = None;
-            entry.refused = None;
-            entry.clears_rejection = false;
+            // What is wrong with the file stays wrong; a rejected version that is served on request is not refused.
+            let is_of_file = pin.instead_of == Some(version.hash);
+            entry.refused = entry.refused.take().filter(|_| !is_of_file);
+            entry.tries_rejected = false;
             (entry.version, entry.changed) = (Some(version), now);
         }
         self.saved.pinned.insert(function.clone(), pin);

@@ -286,7 +286,7 @@ fn a_file_is_untried_until_it_is_served_refused_or_called_off() {
 
 /// Another try is for what the file holds; what else was rejected stays so.
 #[test]
-fn retry_clears_the_rejection_of_the_version_that_the_file_holds() {
+fn retry_tries_the_rejected_version_that_the_file_holds() {
     let mut catalog = serving();
     for (ino, hash) in [(2, "v2"), (3, "v3")] {
         changes_to(&mut catalog, ino, hash);
@@ -294,16 +294,36 @@ fn retry_clears_the_rejection_of_the_version_that_the_file_holds() {
     }
     let file = catalog.retry("a").unwrap();
     let probed = catalog.apply_probe(&"a".into(), &file.identity, Ok(version("v3")), Duration::ZERO);
-    assert_eq!(probed.cleared, Some("v3".into()));
+    assert!(probed.needs_plan);
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
-    assert_eq!(
-        (catalog.rejection(&("a", "v2").into()), catalog.rejection(&("a", "v3").into())),
-        (Some("it crashed"), None)
-    );
+    let marks = |catalog: &Catalog| ["v2", "v3"].map(|v| catalog.rejection(&("a", v).into()).is_some());
+    assert_eq!(marks(&catalog), [true, true], "a try proves nothing");
+    // It is promoted without a job, and its file is checked again, as after a restart.
+    catalog.promote(&"a".into(), Duration::ZERO);
+    changes_to(&mut catalog, 4, "v3");
+    assert_eq!((catalog.refusal("a"), catalog.version("a").unwrap().hash), (None, "v3".into()));
+    assert!(catalog.clear_rejection(&("a", "v3").into()));
+    assert_eq!(marks(&catalog), [true, false], "jobs do");
     // Not what comes instead of it.
     catalog.retry("a").unwrap();
-    assert_eq!(changes_to(&mut catalog, 4, "v2").cleared, None);
+    changes_to(&mut catalog, 5, "v2");
     assert_eq!(catalog.pending().count(), 0);
+}
+
+#[test]
+fn a_pin_does_not_hide_what_is_wrong_with_the_file() {
+    let mut catalog = serving();
+    catalog.apply(scan(&[("a", 2)]));
+    catalog.apply_probe(&"a".into(), &identity(2), Err("is text".into()), Duration::ZERO);
+    catalog.pin(&"a".into(), version("v0"), Duration::ZERO);
+    assert_eq!(catalog.refusal("a"), Some("is text"));
+    let mut catalog = serving();
+    changes_to(&mut catalog, 2, "v2");
+    catalog.reject(&("a", "v2").into(), "it crashed");
+    catalog.pin(&"a".into(), version("v0"), Duration::ZERO);
+    assert!(catalog.refusal("a").is_some());
+    catalog.pin(&"a".into(), version("v2"), Duration::ZERO);
+    assert_eq!(catalog.refusal("a"), None, "it is served on request");
 }
 
 fn removals(out: &ScanChanges) -> Vec<String> {

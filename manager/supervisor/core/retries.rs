@@ -53,7 +53,8 @@ impl Core {
                 Progress::Pending => drop(self.retries.0.insert(function, retry)),
                 Progress::Done { version, workers, draining } => {
                     let seconds = seconds(now.saturating_sub(retry.since));
-                    let served = ServedVersion { function, request, version, workers, draining, seconds };
+                    let rejected = self.why_rejected(&function, version);
+                    let served = ServedVersion { function, request, version, workers, draining, seconds, rejected };
                     self.report(Event::RetryFinished(served));
                 }
                 Progress::Failed(reason) => self.report(Event::RetryFailed { function, request, reason }),

@@ -77,6 +77,11 @@ impl Core {
         }
     }
 
+    /// Why a version was rejected, if it was and has not proved itself since.
+    pub(super) fn why_rejected(&self, function: &FunctionName, hash: ShortHash) -> Option<String> {
+        self.catalog.rejection(&FunctionVersion { function: function.clone(), hash }).map(str::to_owned)
+    }
+
     /// Why no worker is planned for a function that has a library, if none is.
     fn unplanned(&self, function: &str) -> Option<String> {
         if let Some(pause) = self.pause_of(function) {
@@ -168,7 +173,8 @@ impl Core {
                 Progress::Pending => drop(self.rollbacks.0.insert(function, rollback)),
                 Progress::Done { workers, draining, .. } => {
                     let (request, seconds) = (asked.request, seconds(now.saturating_sub(since)));
-                    let served = ServedVersion { function, request, version, workers, draining, seconds };
+                    let rejected = self.why_rejected(&function, version);
+                    let served = ServedVersion { function, request, version, workers, draining, seconds, rejected };
                     self.report(Event::RollbackFinished(served));
                 }
                 Progress::Failed(reason) => self.fail_rollback(function, &rollback, reason),

@@ -299,12 +299,19 @@ impl Core {
     fn promote(&mut self, id: WorkerId, canary: &Canary, tallies: &[JobCounts], served: Duration, now: Duration) {
         for (FunctionVersion { function, hash }, counts) in canary.iter().zip(tallies) {
             let Some(version) = self.catalog.promote(function, now) else { continue };
+            let has_canary = self.config.has_canary(function);
+            // A version that was rejected before keeps its mark until jobs have shown that it works.
+            let is_proven = counts.completed > 0 || !has_canary;
+            let tried = FunctionVersion { function: function.clone(), hash: *hash };
+            if is_proven && self.catalog.clear_rejection(&tried) {
+                self.do_next(Action::ClearRejection { function: function.clone(), hash: *hash });
+            }
             self.report(Event::RolloutPromoted {
                 function: function.clone(),
                 version: *hash,
                 jobs: counts.jobs(),
                 seconds: seconds(served),
-                has_canary: self.config.has_canary(function),
+                has_canary,
             });
             self.set_last_good(function, version);
             if self.failures.versions.get(function).is_some_and(|failed| failed != hash) {

@@ -44,9 +44,6 @@ impl Core {
         }
         let changes = self.catalog.apply_probe(function, identity, result, now);
         changes.events.into_iter().for_each(|event| self.report(event));
-        if let Some(hash) = changes.cleared {
-            self.do_next(Action::ClearRejection { function: function.clone(), hash });
-        }
         match changes.pin {
             PinChange::Stays => {}
             PinChange::KnownAgainst(pin) => self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) }),

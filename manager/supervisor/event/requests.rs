@@ -93,13 +93,17 @@ pub(crate) struct ServedVersion {
     pub draining: usize,
     /// Since the request, in seconds.
     pub seconds: f64,
+    /// Why it was rejected before, if no job has shown since that it works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
 }
 
 impl ServedVersion {
     /// The line; `command` is the command that asked for the version.
     pub(super) fn line(&self, command: &str) -> String {
-        let Self { function, version, workers, draining, seconds, .. } = self;
+        let Self { function, version, workers, draining, seconds, rejected, .. } = self;
         let (workers, old) = (serving(*workers), still_draining(*draining));
-        format!("{function}: {command}: {workers} version {version} after {seconds:.3} s{old}")
+        let rejected = rejected.as_ref().map_or(String::new(), |reason| format!("; it was rejected before: {reason}"));
+        format!("{function}: {command}: {workers} version {version} after {seconds:.3} s{old}{rejected}")
     }
 }
