@@ -129,10 +129,12 @@ fn note(function: &FunctionStatus) -> String {
 fn failures(function: &FunctionStatus) -> Option<String> {
     let rate = function.failing.as_ref().map(|rate| {
         let over = if rate.seconds < 1.0 { "second".to_owned() } else { age(rate.seconds as u64) };
-        format!("{} of {} jobs failed in the last {over}", rate.failed, rate.jobs)
+        format!("{} of {} jobs had no result in the last {over}", rate.failed, rate.jobs)
     });
     let is_recent = |last: &&LastFailureStatus| rate.is_some() || last.seconds_ago < RECENT;
-    let last = function.last_failure.as_ref().filter(is_recent).map(|last| {
+    // One of a version that was rejected or replaced says nothing about the one in service.
+    let is_of_this = |last: &&LastFailureStatus| function.version.is_none_or(|version| version == last.version);
+    let last = function.last_failure.as_ref().filter(is_recent).filter(is_of_this).map(|last| {
         let what = match last.kind.as_str() {
             "crashed" => "crash",
             "timed_out" => "timeout",

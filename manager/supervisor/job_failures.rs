@@ -15,6 +15,8 @@ pub(crate) const STEP: Duration = Duration::from_secs(10);
 const WINDOW: Duration = Duration::from_secs(60);
 /// Failures are over when there was none for this long, and jobs completed.
 const QUIET: Duration = Duration::from_secs(60);
+/// A function whose jobs failed longer ago is not reported as failing, whether or not it has had a job since.
+const FRESH: Duration = Duration::from_secs(600);
 /// The pause between two lines about one function: the first one, doubled each time, and the longest.
 const PAUSE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(3600)];
 
@@ -137,6 +139,8 @@ enum FailureState {
     Failed(Duration),
     /// Jobs fail.
     Failing(FailureWatch),
+    /// The failures were of a version that is gone: the counters are read once more, to count from there.
+    Discarded(Duration),
 }
 
 /// The state of a function whose jobs are failing.
@@ -172,8 +176,15 @@ impl FailureHistory {
     pub(crate) fn job_failed(&mut self, now: Duration) {
         match &mut self.state {
             FailureState::Quiet => self.state = FailureState::Failed(now),
-            FailureState::Failed(_) => {}
+            FailureState::Failed(_) | FailureState::Discarded(_) => {}
             FailureState::Failing(watch) => watch.next = Some(watch.next.unwrap_or(now)),
+        }
+    }
+
+    /// Another version is in service, or the one that failed was rejected: earlier failures say nothing any more.
+    pub(crate) fn discard(&mut self, now: Duration) {
+        if !matches!(self.state, FailureState::Quiet) {
+            self.state = FailureState::Discarded(now);
         }
     }
 
@@ -188,7 +199,7 @@ impl FailureHistory {
     pub(crate) fn due(&self) -> Option<Duration> {
         match &self.state {
             FailureState::Quiet => None,
-            FailureState::Failed(at) => Some(*at),
+            FailureState::Failed(at) | FailureState::Discarded(at) => Some(*at),
             FailureState::Failing(watch) => watch.next,
         }
     }
@@ -199,7 +210,7 @@ impl FailureHistory {
         let failed_more = totals.unsuccessful() > known.unsuccessful();
         let mut watch = match std::mem::take(&mut self.state) {
             FailureState::Failed(_) if failed_more => FailureWatch::new(known, totals, now),
-            FailureState::Quiet | FailureState::Failed(_) => return None,
+            FailureState::Quiet | FailureState::Failed(_) | FailureState::Discarded(_) => return None,
             FailureState::Failing(watch) => watch,
         };
         watch.observe(totals, failed_more, now);
@@ -222,9 +233,12 @@ impl FailureHistory {
         Some(FailureNotice::Failing(rate))
     }
 
-    /// The current failure rate; `None` if no job fails.
+    /// The current failure rate; `None` if no job fails, or none has failed for a while.
     pub(crate) fn rate(&self, totals: &JobTotals, now: Duration) -> Option<FailureRate> {
         let FailureState::Failing(watch) = &self.state else { return None };
+        if now >= watch.failed_at.saturating_add(FRESH) {
+            return None;
+        }
         Some(watch.rate(totals, now)).filter(|rate| rate.failed > 0)
     }
 }
@@ -376,14 +390,26 @@ mod tests {
         assert_eq!(history.due(), Some(at(20)));
         assert_eq!(history.observe(totals(5, 1), "x", at(60)), None);
         assert_eq!(history.due(), NEVER);
-        // The rate is that of the last jobs, however long ago.
-        assert_eq!(history.rate(&totals(5, 1), at(900)), Some(FailureRate { failed: 1, jobs: 1, over: at(900) }));
+        // The rate is that of the last jobs, for ten minutes after the last failure.
+        assert_eq!(history.rate(&totals(5, 1), at(599)), Some(FailureRate { failed: 1, jobs: 1, over: at(599) }));
+        assert_eq!(history.rate(&totals(5, 1), at(600)), None);
         history.schedule_reading(at(930));
         assert_eq!(history.due(), Some(at(930)));
         assert_eq!(history.observe(totals(5, 1), "x", at(930)), None);
         assert_eq!(history.due(), NEVER);
         history.schedule_reading(at(960));
         assert_eq!(history.observe(totals(6, 1), "x", at(960)), recovered(1, 2, 960));
+    }
+
+    #[test]
+    fn failures_of_a_version_that_is_gone_are_forgotten() {
+        let mut history = story(&[(0, 5, 1, "x", failing(1, 1, 0)), (10, 5, 8, "x", None)]);
+        history.discard(at(12));
+        assert_eq!((history.rate(&totals(5, 8), at(12)), history.due()), (None, Some(at(12))));
+        assert_eq!(history.observe(totals(5, 9), "x", at(12)), None, "one more, of a worker that is still draining");
+        assert_eq!((history.rate(&totals(5, 9), at(12)), history.due()), (None, NEVER));
+        history.job_failed(at(70));
+        assert_eq!(history.observe(totals(6, 10), "x", at(70)), failing(1, 1, 0), "the next one is counted from there");
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn a_failing_function_leaves_its_reason_in_log_events_and_status() {
     let failing = &function["failing"];
     assert!(failing["failed"] == 22 && failing["jobs"] == 22 && failing["high"] == true, "{failing}");
     let text = manager.command("status", &[]).out();
-    assert!(text.contains("22 of 22 jobs failed") && text.contains("last failure"), "{text}");
+    assert!(text.contains("22 of 22 jobs had no result") && text.contains("last failure"), "{text}");
     // The first of them has its line, and all that come within the pause have none.
     let events = manager.events().iter().filter(|event| event["event"] == "function_failing").count();
     assert_eq!((events, manager.log().matches("no such table").count()), (1, 1), "{}", manager.log());

@@ -98,6 +98,12 @@ fn a_manager_that_another_user_has_started_is_named() {
     let sudo = "sudo -u nobody /";
     let sentence = refusal(&place.ask("daemon", &["status"]), 3, &["of user nobody (uid 65534)", sudo, socket]);
     assert!(as_printed(&sentence).contains("pid "));
+    // The manager runs: that this user cannot ask it must not page anyone.
+    for place_of_socket in [&[][..], &["--control", socket]] {
+        let checked = place.ask("daemon", &[place_of_socket, &["status", "--check"]].concat());
+        assert!(checked.code() == Some(3) && checked.out().starts_with("UNKNOWN: "), "{checked:?}");
+        assert!(checked.out().contains(sudo), "it says what to do: {checked:?}");
+    }
     let sentence = refusal(
         &place.ask("daemon", &["--control", socket, "events"]),
         4,

@@ -202,7 +202,7 @@ fn the_first_build_of_a_crate_is_one_build() {
     fs::write(place.path("cargo"), CARGO).unwrap();
     place.succeed("chmod +x cargo");
     let library = example("reverse_string");
-    let line = format!("CARGO=../cargo LIBRARY={} gm-native dev greet --port 0", library.display());
+    let line = format!("env CARGO=../cargo LIBRARY={} gm-native dev greet --port 0", library.display());
     // The library has another name: nothing is served.
     let mut dev = place.start_dev(&line);
     dev.wait_log("does not export greet");

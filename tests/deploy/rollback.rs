@@ -201,10 +201,15 @@ fn a_pin_does_not_hide_a_file_that_is_refused() {
 /// A version that no job has tried since it was rejected is not good because nobody asked for it.
 #[test]
 fn a_retry_without_jobs_keeps_the_mark_of_a_rejected_version() {
-    let (gearmand, manager) = served("canary_jobs = 10\ncanary_seconds = 1h");
+    let (gearmand, mut manager) = served("canary_jobs = 10\ncanary_seconds = 1h");
     let bad = stamped("v2", "fail");
     let rejected = judged_by_jobs(&gearmand, &manager, &bad, "rollout_stopped");
     let reason = rejected["reason"].as_str().unwrap();
+    // Its failures say nothing about the version in service.
+    manager.wait_status("no failures", |status| {
+        of(status, "functions", "name", "stamped").filter(|about| about["failing"].is_null()).map(drop)
+    });
+    assert!(!manager.command("status", &[]).out().contains("last failure"));
     manager.configure("canary_seconds = 50ms");
     manager.mark();
     manager.signal(Signal::SIGHUP);

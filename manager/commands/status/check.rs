@@ -144,7 +144,9 @@ pub(super) fn outcome(status: &StatusReply) -> (Severity, String) {
 /// The result for an error of the control socket.
 pub(super) fn of_error(error: &ClientError) -> (Severity, String) {
     let severity = match error {
-        ClientError::NoManager { .. } => Severity::Critical,
+        // It runs, but this user cannot ask it, or it has to be asked at another place.
+        ClientError::NoManager { elsewhere: Some(_), .. } => Severity::Unknown,
+        ClientError::NoManager { elsewhere: None, .. } => Severity::Critical,
         ClientError::Refused { refusal, .. } if refusal.code == ErrorCode::Stopping => Severity::Critical,
         ClientError::NotAllowed { .. }
         | ClientError::Refused { .. }
@@ -314,7 +316,7 @@ mod tests {
     fn a_function_is_failing_when_half_of_its_jobs_do() {
         let rate = |failed, jobs, high| FailureRateStatus { failed, jobs, seconds: 60.0, high };
         expect(|s| s.functions[0].failing = Some(rate(1, 9, false)), Severity::Ok, "2 functions, 2 workers");
-        let text = "reverse_string: 5 of 9 jobs failed in the last 1m0s";
+        let text = "reverse_string: 5 of 9 jobs had no result in the last 1m0s";
         expect(|s| s.functions[0].failing = Some(rate(5, 9, true)), Severity::Warning, text);
     }
 
@@ -339,6 +341,14 @@ mod tests {
             (
                 ClientError::NoManager { path: path(), source: io(std::io::ErrorKind::NotFound), elsewhere: None },
                 Severity::Critical,
+            ),
+            (
+                ClientError::NoManager {
+                    path: path(),
+                    source: io(std::io::ErrorKind::NotFound),
+                    elsewhere: Some("a manager of user root answers".into()),
+                },
+                Severity::Unknown,
             ),
             (refused(ErrorCode::Stopping), Severity::Critical),
             (refused(ErrorCode::Forbidden), Severity::Unknown),

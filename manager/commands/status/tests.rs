@@ -9,7 +9,7 @@ gm-native 0.1.0, gm-1a2b3c4d, pid 4711, running, up 2h13m
 FUNCTION        READY  VERSION             COMPLETED  FAILED  CRASHED  TIMED OUT  NOTE
 reverse_string  2/2    3f2a91c04d11 0.1.0  1204       3       2        1
 sum             0/2    3f2a91c04d11 0.1.0  0          3       2        1          new() failed: no database; next start \
-in 4.2s; 3 of 4 jobs failed in the last 59s, last failure 2.3s ago: no such table
+in 4.2s; 3 of 4 jobs had no result in the last 59s, last failure 2.3s ago: no such table
 Jobs since the manager started. COMPLETED: with a result. FAILED: the function returned a failure or panicked.
 CRASHED: the worker died in the job. TIMED OUT: the worker was ended because the job was past its timeout.
 

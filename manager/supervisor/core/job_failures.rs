@@ -70,6 +70,13 @@ impl Core {
         failures.history.job_failed(now);
     }
 
+    /// Failures so far were of another version than the one that is served from now on.
+    pub(super) fn discard_failures(&mut self, function: &FunctionName, now: Duration) {
+        if let Some(failures) = self.jobs.failures.get_mut(function) {
+            failures.history.discard(now);
+        }
+    }
+
     /// The functions whose counters to read now. If there are many, only some of them, since each reads every worker's
     /// scoreboard; the others follow in the next iterations.
     pub(crate) fn failures_to_read(&self, now: Duration) -> Vec<FunctionName> {

@@ -145,6 +145,7 @@ impl Core {
         self.report(Event::RolledBack { function: function.clone(), request, version: hash, from, called_off });
         // Earlier failures do not count against another version.
         self.failures.forget(function);
+        self.discard_failures(function, now);
         let pin = self.catalog.pin(function, version.clone(), now);
         self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) });
         self.set_last_good(function, version);

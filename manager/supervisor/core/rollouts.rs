@@ -314,6 +314,7 @@ impl Core {
                 has_canary,
             });
             self.set_last_good(function, version);
+            self.discard_failures(function, now);
             if self.failures.versions.get(function).is_some_and(|failed| failed != hash) {
                 // Failures of the previous version do not count against this one.
                 self.failures.functions.remove(function);
@@ -337,6 +338,7 @@ impl Core {
             return;
         }
         self.catalog.reject(version, reason);
+        self.discard_failures(function, now);
         self.groups.look_at_all();
         self.reconsider_isolation();
         self.rollouts.announced.remove(function);
