@@ -239,7 +239,8 @@ pub struct SubmitArgs {
     #[arg(long)]
     pub low: bool,
 
-    /// Stop waiting after this time, such as 30 (seconds), 500ms, 10m
+    /// Stop waiting after this time, such as 30 (seconds), 500ms, 10m; the job server then drops the job, unless a
+    /// worker runs it already (gearmand counts it until a worker asks for the function)
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<OsString>,
 

@@ -20,6 +20,7 @@ use crate::cli::{CallArgs, Cli};
 use crate::plugins::display_path::DisplayPath;
 use crate::plugins::name::{self, FunctionName};
 use crate::scoreboard::{self, ScoreboardView, WorkerActivity};
+use crate::supervisor::event::LIBRARY_EXITED;
 use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
 use crate::system::clock;
 use crate::system::reap::ExitStatus;
@@ -177,7 +178,9 @@ fn exit_code(file: &Path, repeat: u64, ended: &CallExit, scoreboard: ScoreboardV
     let place = place(&exit_cause, seen.activity, ended.word.as_ref(), number);
     print_calls(file, scoreboard);
     let by_us = if ended.killed { ", as you asked" } else { "" };
-    fail(&format!("{}: {} {place}{by_us}", DisplayPath(file), ended.end), 1)
+    let called = matches!((ended.end, &exit_cause), (ExitStatus::Exit(_), ExitCause::InJob(_)));
+    let called = if called { format!(" ({LIBRARY_EXITED})") } else { String::new() };
+    fail(&format!("{}: {}{called} {place}{by_us}", DisplayPath(file), ended.end), 1)
 }
 
 /// Prints what the child was doing when it crashed, if it has saved that.

@@ -70,7 +70,10 @@ struct UnusableFile {
 
 impl From<&Rejection> for UnusableFile {
     fn from(rejection: &Rejection) -> Self {
-        Self { sentence: rejection.to_string(), detail: rejection.detail().map(Into::into) }
+        Self {
+            sentence: rejection.to_string() + rejection.command_advice(),
+            detail: rejection.detail().map(Into::into),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::preconditions::{check_directories, config_error};
 use crate::config::Config;
 use crate::control::Feed;
 use crate::logging::{Level, Logger, OpenError};
+use crate::plugins::library_copy::is_noexec;
 use crate::plugins::store::Store;
 use crate::supervisor::effects::{EffectResources, log_target};
 use crate::supervisor::{Audience, ConfigReader, HeldPaths, ManagerSetup};
@@ -142,6 +143,15 @@ fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<S
     let record = identity.record();
     let taken = as_user(user, || StateLock::take(state_dir, &record).map_err(|error| why(state_dir, user, error)))?;
     let lock = taken.map_err(|text| config_error(config, "state_dir", &text))?;
+    // Otherwise it would refuse one good library after the other.
+    if is_noexec(state_dir) {
+        let text = format!(
+            "the state directory {} is on a file system mounted noexec, and workers load libraries from it; name another \
+             with --state-dir DIR, or mount that file system with exec",
+            state_dir.display()
+        );
+        return Err(config_error(config, "state_dir", &text));
+    }
     // If two start at once, each may have checked before the other was there.
     alone()?;
     Ok(lock)

@@ -129,9 +129,7 @@ impl<'a> SubmitRequest<'a> {
             }
             let until = ask_at.into_iter().chain(self.deadline.map(|(at, _)| at)).min();
             let until = until.unwrap_or_else(|| clock::after(LONG));
-            let event = client.next_event(until).map_err(|error| {
-                SubmitError::new(FAILED, format!("what became of the {} is not known: {}", named(), reason(&error)))
-            })?;
+            let event = client.next_event(until).map_err(|error| SubmitError::new(FAILED, lost(&named(), &error)))?;
             let news = match event {
                 Some(event) if event.handle == job => {
                     // A worker runs it.
@@ -229,6 +227,15 @@ impl<'a> SubmitRequest<'a> {
         let timeout = self.deadline.map_or(0.0, |(_, timeout)| timeout.as_secs_f64());
         SubmitError::new(DEADLINE, format!("{what} within {timeout} s"))
     }
+}
+
+/// The connection was lost before the job's end.
+fn lost(job: &str, error: &ServerError) -> String {
+    let what = match error {
+        ServerError::Closed { server, .. } => format!("job server {server} closed the connection"),
+        other => other.to_string(),
+    };
+    format!("{what}; whether the {job} was done is not known")
 }
 
 fn unwritten(error: io::Error) -> SubmitError {

@@ -169,15 +169,17 @@ fn cannot_read(error: io::Error) -> Rejection {
     Rejection::CannotRead(reason(&error))
 }
 
+/// Whether a directory is on a file system from which no library can be loaded. Other errors show when it is used.
+pub(crate) fn is_noexec(dir: &Path) -> bool {
+    statvfs(dir).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_NOEXEC))
+}
+
 /// The loader's own error would be "failed to map segment from shared object".
 fn refuse_noexec(to: &Path) -> Result<(), Rejection> {
     let dir = to.parent().unwrap_or(to);
-    match statvfs(dir) {
-        Ok(fs) if fs.flags().contains(FsFlags::ST_NOEXEC) => {
-            Err(Rejection::NoExec { dir: DisplayPath(dir).to_string() })
-        }
-        // The copy itself reports other errors.
-        _ => Ok(()),
+    match is_noexec(dir) {
+        true => Err(Rejection::NoExec { dir: DisplayPath(dir).to_string() }),
+        false => Ok(()),
     }
 }
 

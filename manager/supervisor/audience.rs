@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn an_author_has_sent_no_signal() {
-        let read = Event::Reloaded { changes: vec![] };
+        let read = Event::Reloaded { by: "SIGHUP", changes: vec![] };
         let (_, line) = Audience::Author.log().line(&read, "");
         assert!(line.starts_with("the configuration was read again"), "{line}");
     }

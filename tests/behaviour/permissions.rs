@@ -86,7 +86,7 @@ fn libraries_below_a_users_directory_are_refused_in_one_line() {
     let stderr = refused.err();
     assert_eq!((refused.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
     let cause = format!("cannot be trusted: {place} belongs to uid 65534, not to root; start with -u nobody, or keep");
-    assert!(stderr.contains("act ... x19 (21 functions): ") && stderr.contains(&cause), "{stderr}");
+    assert!(stderr.contains("act, x00 and 19 more functions: ") && stderr.contains(&cause), "{stderr}");
     assert_eq!(stderr.matches(&cause).count(), 1, "{stderr}");
     let log = manager.log();
     assert_eq!(log.matches("cannot be trusted").count(), 2, "when the first is refused, and at the end: {log}");

@@ -94,6 +94,26 @@ fn read_only_and_noexec() {
     }
 }
 
+/// The libraries are good, so the start says what is not.
+#[test]
+fn a_start_with_a_state_directory_mounted_noexec_fails() {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK);
+    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
+    let state = setup.dir().join("state");
+    let _disk = match small_disk(&state) {
+        Ok(disk) => disk,
+        Err(why) => return eprintln!("skipped: {why}"),
+    };
+    mount(&["-o", "remount,noexec", state.to_str().unwrap()]).unwrap();
+    let failed = setup.run_to_end();
+    assert_eq!(failed.code(), Some(1), "{failed:?}");
+    let advice =
+        "is on a file system mounted noexec, and workers load libraries from it; name another with --state-dir";
+    assert!(failed.err().contains(advice), "{failed:?}");
+    assert!(!failed.err().contains("stamped"), "{failed:?}");
+}
+
 /// M5: with all it held. What runs goes on, and the next version finds a place.
 #[test]
 fn removed() {

@@ -41,7 +41,9 @@ impl fmt::Display for UnservedFunction {
         write!(f, "no worker serves {}", escape(&self.function))?;
         match &self.nearest {
             Some(nearest) => write!(f, " (nearest: {})", escape(nearest)),
-            None if self.alone => f.write_str(" (no worker serves any function there)"),
+            None if self.alone => f.write_str(
+                ", nor any other function (a worker that failed is started again after a pause: see the manager's log)",
+            ),
             None => Ok(()),
         }
     }
@@ -61,8 +63,20 @@ mod tests {
             (&listing[..], "gret", Some("no worker serves gret (nearest: greet)")),
             (&listing[..], "Greet", Some("no worker serves Greet (nearest: greet)")),
             (&listing[..], "checksum", Some("no worker serves checksum")),
-            (&listing[1..3], "gret", Some("no worker serves gret (no worker serves any function there)")),
-            (&[], "a\nb", Some("no worker serves a\\nb (no worker serves any function there)")),
+            (
+                &listing[1..3],
+                "gret",
+                Some(
+                    "no worker serves gret, nor any other function (a worker that failed is started again after a pause: see the manager's log)",
+                ),
+            ),
+            (
+                &[],
+                "a\nb",
+                Some(
+                    "no worker serves a\\nb, nor any other function (a worker that failed is started again after a pause: see the manager's log)",
+                ),
+            ),
         ] {
             let found = UnservedFunction::find(listing, function.as_bytes()).map(|found| found.to_string());
             assert_eq!(found.as_deref(), text, "{function}");

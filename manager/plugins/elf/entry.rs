@@ -161,9 +161,21 @@ fn hint(prefix: &str, function: &str, names: &[&[u8]]) -> String {
             "a file lib*.so serves the function without lib: name it liblib{function}.so to serve lib{function}"
         );
     }
-    let listed: Vec<String> = names.iter().take(NAMED).map(|name| clipped(name, 80)).collect();
-    let more = if names.len() > NAMED { ", ..." } else { "" };
-    format!("it exports {}{more}: rename the file, or the function in it", listed.join(", "))
+    // Of many, those that may be meant come first.
+    let is_like = |name: &[u8]| String::from_utf8_lossy(name).contains(function);
+    let (alike, others): (Vec<&[u8]>, Vec<&[u8]>) = names.iter().partition(|name| is_like(name));
+    let listed: Vec<String> = alike.iter().chain(&others).take(NAMED).map(|name| clipped(name, 80)).collect();
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let advice = match listed.as_slice() {
+        [only] if only.starts_with(prefix) && str::from_utf8(names[0]).is_ok() => {
+            format!("name the file {}.so, or the function {prefix}{function}", &only[prefix.len()..])
+        }
+        _ => "name the file after one of them, or rename the function".to_owned(),
+    };
+    format!("it exports {}{more}: {advice}", listed.join(", "))
 }
 
 #[cfg(test)]
@@ -179,13 +191,15 @@ mod tests {
                 &[],
                 "it exports no function at all: put #[function] on one and build a cdylib, or use GM_FUNCTION in C",
             ),
-            ("", "a", &[b"b", b"c"], "it exports b, c: rename the file, or the function in it"),
+            ("", "a", &[b"b", b"c"], "it exports b, c: name the file after one of them, or rename the function"),
             (
                 "",
                 "a",
-                &[b"1", b"2", b"3", b"4", b"5", b"6"],
-                "it exports 1, 2, 3, 4, 5, ...: rename the file, or the function in it",
+                &[b"1", b"2", b"3", b"4", b"5", b"6", b"x_a"],
+                "it exports x_a, 1, 2, 3, 4 and 2 more: name the file after one of them, or rename the function",
             ),
+            ("", "a", &[b"b"], "it exports b: name the file b.so, or the function a"),
+            ("wk_", "a", &[b"wk_b"], "it exports wk_b: name the file b.so, or the function wk_a"),
             ("wk_", "a", &[b"a"], "it exports a, without the prefix wk_: rename the function, or set no prefix"),
             (
                 "",
@@ -193,7 +207,7 @@ mod tests {
                 &[b"library"],
                 "a file lib*.so serves the function without lib: name it liblibrary.so to serve library",
             ),
-            ("", "a", &[b"\xff\n"], "it exports \\xff\\n: rename the file, or the function in it"),
+            ("", "a", &[b"\xff\n"], "it exports \\xff\\n: name the file after one of them, or rename the function"),
         ];
         for (prefix, function, names, text) in cases {
             assert_eq!(hint(prefix, function, names), *text);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::libc;
 
-use super::lost_jobs::{LostJob, how};
+use super::lost_jobs::{LostJob, called_exit, how};
 use super::worker_record::DrainReport;
 use super::{Action, Core, ExitReport, StartStage, WorkerRecord};
 use crate::plugins::content_hash::ShortHash;
@@ -309,6 +309,7 @@ fn death_event(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob
         pid: exit_report.pid,
         functions: worker.names(),
         end: how(exit_report),
+        exited: called_exit(exit_report),
         at,
         cut_another: exit_report.cut_another,
         version: of.or(only),

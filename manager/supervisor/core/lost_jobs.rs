@@ -16,7 +16,7 @@ use crate::crash::workload_hash::WorkloadHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::counted_job::CountedJob;
-use crate::supervisor::event::{Event, OverdueJob, seconds, several};
+use crate::supervisor::event::{Event, LIBRARY_EXITED, OverdueJob, seconds, several};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_disposition::{JobDisposition, JobKey, Point, disposition};
 use crate::supervisor::out_of_memory::OutOfMemory;
@@ -276,19 +276,29 @@ impl Core {
         let cause = match (worker.timed_out(lost, end), timeout) {
             _ if worker.ends_on_request(lost) => format!("ended by an operator: it had run for {ran:.3} s"),
             (true, Some(timeout)) => {
-                format!("timed out: it ran for {ran:.3} s, its timeout is {} s", timeout.as_secs_f64())
+                let grace = self.config.timeout_grace(&worker.functions[lost.function].function).as_secs_f64();
+                let timeout = timeout.as_secs_f64();
+                format!("timed out: it ran for {ran:.3} s; its timeout is {timeout} s, and timeout_grace {grace} s")
             }
             (true, None) => format!("timed out: it ran for {ran:.3} s"),
             (false, _) if matches!(exit_report.exit_cause, ExitCause::Answering(_)) => {
                 format!("worker {} after this job had run for {ran:.3} s, before its answer was sent", how(exit_report))
             }
-            (false, _) => format!("worker {} in this job after {ran:.3} s", how(exit_report)),
+            (false, _) => {
+                let called = if called_exit(exit_report) { format!(" ({LIBRARY_EXITED})") } else { String::new() };
+                format!("worker {}{called} in this job after {ran:.3} s", how(exit_report))
+            }
         };
         if deaths > 1 { format!("{cause}; {deaths} workers were lost in this job") } else { cause }
     }
 }
 
 /// How a worker ended, in words. A broken connection has its own exit code.
+/// Whether it exited in a job, which only the library can have asked for.
+pub(super) fn called_exit(exit_report: &ExitReport) -> bool {
+    matches!((exit_report.end, &exit_report.exit_cause), (ExitStatus::Exit(_), ExitCause::InJob(_)))
+}
+
 pub(super) fn how(exit_report: &ExitReport) -> String {
     match (exit_report.end, &exit_report.exit_cause) {
         (ExitStatus::Exit(CONNECTION_BROKEN), ExitCause::Answering(_)) => {

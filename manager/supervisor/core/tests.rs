@@ -359,7 +359,7 @@ fn starts_that_come_to_nothing() {
     only_bad.input(scan(&[("a", 1)])).input(refused("a"));
     let announced = only_bad.take_actions().pop().unwrap();
     assert!(
-        announced.starts_with("announce Some(\"a: /w/a.so: it is a text file\\nno library in ./workers can be"),
+        announced.starts_with("announce Some(\"a: /w/a.so: it is a text file\\nnothing in ./workers can be"),
         "{announced}"
     );
     only_bad.input(scan(&[("a", 2)])).input(found("a", 2));

@@ -10,6 +10,9 @@ use crate::plugins::name::FunctionName;
 use crate::supervisor::job_disposition::JobDisposition;
 use crate::supervisor::out_of_memory::OutOfMemory;
 
+/// What an exit in a job means: code 0 is no success.
+pub(crate) const LIBRARY_EXITED: &str = "the library called exit";
+
 /// A worker that died.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Death {
@@ -20,6 +23,9 @@ pub(crate) struct Death {
     pub functions: Vec<FunctionName>,
     /// How it ended, as text.
     pub end: String,
+    /// Whether it exited, which in a job only its library can have asked for.
+    #[serde(skip)]
+    pub exited: bool,
     /// What it was doing.
     #[serde(flatten)]
     pub at: DeathAt,
@@ -173,6 +179,7 @@ impl Death {
                     (false, true) => ", past its timeout",
                     (false, false) => "",
                 };
+                let end = if self.exited { format!("{end} ({LIBRARY_EXITED})") } else { end.clone() };
                 let disposition = self.at.disposition();
                 format!(
                     "{function}: worker {pid} {end} in {job} after {seconds:.3} s{late}; {rest}; \

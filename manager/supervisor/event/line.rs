@@ -35,7 +35,9 @@ impl Event {
             }
             Self::Reloaded { by, changes } => {
                 let changes = if changes.is_empty() { "nothing in it has changed".into() } else { changes.join("; ") };
-                format!("{by}: the configuration was read again: {changes}; new workers replace the old ones one by one")
+                format!(
+                    "{by}: the configuration was read again: {changes}; new workers replace the old ones one by one"
+                )
             }
             Self::ReloadFinished { seconds } => {
                 format!(
@@ -133,7 +135,9 @@ impl Event {
                 format!("no library in {dirs} yet: copy one there and it is served")
             }
             Self::NothingToServe { dirs, is_empty: false } => {
-                format!("no library in {dirs} can be served yet: copy one there that can")
+                format!(
+                    "nothing in {dirs} can be served yet, for the reasons above; each file is tried again when it changes"
+                )
             }
             Self::WorkerStarted { pid, functions, generation } => {
                 format!("{}: worker {pid} started, generation {generation}", several(functions))
@@ -256,7 +260,8 @@ pub(crate) fn several(functions: &[FunctionName]) -> String {
         [] => "no function".into(),
         [only] => only.to_string(),
         [first, second] => format!("{first}, {second}"),
-        [first, .., last] => format!("{first} ... {last} ({} functions)", functions.len()),
+        [first, second, third] => format!("{first}, {second}, {third}"),
+        [first, second, rest @ ..] => format!("{first}, {second} and {} more functions", rest.len()),
     }
 }
 

@@ -9,6 +9,7 @@ fn death(at: DeathAt) -> Event {
         pid: 4711,
         functions: vec!["reverse_string".into()],
         end: "killed by SIGSEGV".into(),
+        exited: false,
         at,
         cut_another: false,
         version: Some("3f2a91c04d11".into()),
@@ -183,5 +184,7 @@ fn many_functions_are_counted() {
     let names = ["a", "b", "c"].map(FunctionName::from);
     assert_eq!(several(&names[..1]), "a");
     assert_eq!(several(&names[..2]), "a, b");
-    assert_eq!(several(&names), "a ... c (3 functions)");
+    assert_eq!(several(&names), "a, b, c");
+    let names = ["a", "b", "c", "d"].map(FunctionName::from);
+    assert_eq!(several(&names), "a, b and 2 more functions");
 }

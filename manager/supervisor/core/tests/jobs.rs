@@ -113,7 +113,10 @@ fn a_job_past_its_timeout_is_stopped_then_killed_and_its_caller_answered() {
     stage.sees(1, job(7, TIMEOUT + GRACE));
     assert_eq!(stage.take_actions(), ["kill 1"]);
     stage.dies_in_job(1, 3);
-    assert_eq!(stage.take_actions(), ["answer timed out: it ran for 1.000 s, its timeout is 10 s"]);
+    assert_eq!(
+        stage.take_actions(),
+        ["answer timed out: it ran for 1.000 s; its timeout is 10 s, and timeout_grace 5 s"]
+    );
     assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1))]);
     let line = Event::WorkerDied(stage.deaths().remove(0)).line();
     assert!(line.contains("past its timeout") && line.contains("; failed"), "{line}");
@@ -358,8 +361,10 @@ fn deaths_while_a_job_is_answered_are_counted() {
 fn a_worker_whose_connection_was_broken_is_reported_as_such() {
     let end = ExitStatus::Exit(crate::worker::CONNECTION_BROKEN);
     let words = "exited, since the library had closed, replaced or shut down its connection to the job server,";
-    for (exit_cause, words) in [(ExitCause::Answering as fn(_) -> _, words), (ExitCause::InJob, "exited with code 71")]
-    {
+    for (exit_cause, words) in [
+        (ExitCause::Answering as fn(_) -> _, words),
+        (ExitCause::InJob, "exited with code 71 (the library called exit)"),
+    ] {
         let mut stage = one("[GearmanManager]\ncount = 1\n");
         stage.ends(1, exit_report(end, exit_cause(job(1, Duration::from_secs(1)).unwrap()), 3));
         let line = Event::WorkerDied(stage.deaths().remove(0)).line();

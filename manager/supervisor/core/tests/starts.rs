@@ -48,7 +48,7 @@ fn what_failed_for_a_passing_reason_is_probed_again_ever_more_rarely() {
     };
     let mut stage = Stage::new("[GearmanManager]\nrescan_interval = 0\n");
     stage.input(scan(&[("a", 1)])).input(killed());
-    assert!(stage.take_actions().pop().unwrap().starts_with("announce Some(\"a: /w/a.so: was killed\\nno library in"));
+    assert!(stage.take_actions().pop().unwrap().starts_with("announce Some(\"a: /w/a.so: was killed\\nnothing in"));
     let start = stage.now;
     for wait in [1, 2, 4, 8] {
         let due = stage.core.next_due(stage.now).unwrap();
