@@ -92,10 +92,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Reload(args)) => steering::reload(cli, args),
         Some(Command::Stop(args)) => stop::run(cli, args),
         Some(Command::LogLevel(args)) => steering::log_level(cli, args),
-        Some(Command::Events(args)) => with_manager(cli, |control| match args.follow {
-            true => events::follow(control, format(args.json)),
-            false => events::latest(control, format(args.json)),
-        }),
+        Some(Command::Events(args)) => with_manager(cli, |control| events::run(control, args, format(args.json))),
         Some(Command::Managers(args)) => managers::list(format(args.json)),
         Some(Command::Crashes(args)) => crashes::run(cli, args),
         Some(Command::Quarantine(args)) => quarantine::run(cli, args),

@@ -81,7 +81,7 @@ fn commands_find_the_manager_from_both_sides() {
         assert_eq!(overrides(line), ["control --control s"]);
     }
     let cli = parse("events -w a --follow").expect("events");
-    assert_eq!(cli.command, Some(Command::Events(EventsArgs { follow: true, json: false })));
+    assert_eq!(cli.command, Some(Command::Events(EventsArgs { follow: true, since: None, json: false })));
     assert_eq!(overrides("events -w a --follow"), ["worker_dir -w a"]);
 }
 

@@ -179,6 +179,10 @@ pub struct EventsArgs {
     #[arg(long)]
     pub follow: bool,
 
+    /// Only events of this time until now, for example 30 (seconds) or 10m; with --follow, before those that follow
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<OsString>,
+
     /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,

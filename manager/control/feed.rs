@@ -15,7 +15,7 @@ use super::messages::line;
 const BEHIND: usize = 1024;
 
 /// How many events are kept for commands that ask later.
-const KEPT: usize = 256;
+const KEPT: usize = 1000;
 
 /// An event as clients get it: its log line and its own fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

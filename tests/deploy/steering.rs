@@ -1,6 +1,8 @@
 //! `restart`, `kill`, `reload`, `stop` and `log-level`: each waits for its effect, its exit code tells the truth, and the
 //! log names the user who asked.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gm_native::gearman::client::JobEvent;
@@ -325,4 +327,28 @@ fn managers_are_listed_and_found_by_their_pid_file() {
     for manager in [&manager, &second] {
         assert!(unnamed.err().contains(&manager.pid().to_string()), "{unnamed:?}");
     }
+}
+
+#[test]
+fn events_of_a_time_are_printed_and_those_that_follow() {
+    let (_gearmand, manager) = served("");
+    let all = manager.command("events", &["--json", "--since", "10m"]).out();
+    assert!(all.lines().any(|line| line.contains("\"event\":\"started\"")), "{all}");
+    assert_eq!(manager.command("events", &["--since", "1ms"]).out(), "");
+    not_done(&manager, "events", &["--since", "yesterday"], 2, "--since");
+    let mut command = manager.verb("events", &["--json", "--follow", "--since", "10m"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // It follows before it prints.
+    let mut events: Vec<Value> = vec![serde_json::from_str(&lines.next().unwrap()).unwrap()];
+    done(&manager, "restart", &["stamped"]);
+    done(&manager, "stop", &[]);
+    events.extend(lines.map(|line| serde_json::from_str::<Value>(&line).unwrap()));
+    assert!(child.wait().unwrap().success());
+    let places = ["started", "request_finished", "stopped"].map(|name| {
+        let of_name: Vec<usize> = (0..events.len()).filter(|at| events[*at]["event"] == name).collect();
+        assert_eq!(of_name.len(), 1, "{name}: {events:?}");
+        of_name[0]
+    });
+    assert!(places.is_sorted(), "{events:?}");
 }
