@@ -62,8 +62,8 @@ install-files: ## the same, and never builds: for root, who need not have cargo
 	sed 's|^prefix=.*|prefix=$(PREFIX)|' packaging/gm-plugin.pc > "$(share)/pkgconfig/gm-plugin.pc"
 	chmod 644 "$(share)/pkgconfig/gm-plugin.pc"
 	$(INSTALL) -d "$(doc)/docs" "$(doc)/examples"
-	$(INSTALL) -m 644 README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$(doc)"
-	$(INSTALL) -m 644 docs/*.md "$(doc)/docs"
+	$(INSTALL) -m 644 README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md LICENSE-APACHE LICENSE-MIT "$(doc)"
+	find docs -type f -exec $(INSTALL) -D -m 644 {} "$(doc)/{}" \;
 	$(INSTALL) -m 644 packaging/simple.ini packaging/advanced.ini packaging/gm-native.logrotate "$(doc)/examples"
 	$(INSTALL) -m 755 packaging/gm-native.init "$(doc)/examples"
 	$(INSTALL) -d "$(dir $(unit))"

@@ -47,7 +47,8 @@ fn the_demo_works() {
     // What cargo has built for this test; what is compiled on the way lies where other tests' plugins do.
     make.env("DEMO_BUILT", Path::new(env!("CARGO_BIN_EXE_gm-native")).parent().unwrap());
     make.env("CARGO_TARGET_DIR", build_dir().join("cargo")).env("CARGO_NET_OFFLINE", "true");
-    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("DEMO_RECORD");
+    let recorded = tempfile::NamedTempFile::new().unwrap();
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env("DEMO_RECORD", recorded.path());
     let finished = alone(|| run(&mut make, b"", DEMO_DEADLINE)).unwrap();
     let shown = finished.out();
     assert_eq!(finished.code(), Some(0), "{shown}{}", finished.err());
@@ -59,4 +60,27 @@ fn the_demo_works() {
     }
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nothing is left behind");
     wait_for("the end of all its processes", DEADLINE, || watchdog.marked().is_empty().then_some(()));
+    is_documented(&std::fs::read_to_string(recorded.path()).unwrap());
+}
+
+/// What README.md shows to whoever has not run the demo is what it prints now, apart from numbers and hashes. With
+/// `GM_WRITE_DOCS`, writes it.
+fn is_documented(shown: &str) {
+    let path = repository().join("docs/demo.txt");
+    if std::env::var_os("GM_WRITE_DOCS").is_some() {
+        std::fs::write(&path, shown).unwrap();
+    }
+    let documented = std::fs::read_to_string(&path).unwrap();
+    let behind = "docs/demo.txt is behind the demo; GM_WRITE_DOCS=1 cargo test --test demo the_demo_works";
+    assert_eq!(lasting(&documented), lasting(shown), "{behind}");
+}
+
+/// The words of each line that are the same in each run.
+fn lasting(text: &str) -> Vec<String> {
+    let has_digit = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+    // Cargo colours, and says more on a slow machine.
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("-->"));
+    let words = |line: &str| line.split_whitespace().filter(|word| !has_digit(word)).collect::<Vec<_>>().join(" ");
+    // A rate over less than a second has no number.
+    lines.map(|line| words(line).replace("the last second, ", "the last ")).collect()
 }

@@ -68,7 +68,9 @@ fn every_file_is_installed_and_uninstalled() {
         "include/gm_plugin.hpp",
         "include/gm_testing.h",
         "share/doc/gm-native/README.md",
+        "share/doc/gm-native/ARCHITECTURE.md",
         "share/doc/gm-native/CHANGELOG.md",
+        "share/doc/gm-native/CONTRIBUTING.md",
         "share/doc/gm-native/LICENSE-APACHE",
         "share/doc/gm-native/LICENSE-MIT",
     ]
@@ -91,10 +93,26 @@ fn every_file_is_installed_and_uninstalled() {
     assert_eq!(files(dir.path()), BTreeMap::new());
 }
 
-/// The names of the pages in docs/.
+/// The files in docs/.
 fn documents() -> Vec<String> {
-    let names = fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
-    names.filter_map(|name| name.into_string().ok()).filter(|name| name.ends_with(".md")).collect()
+    files(&repository().join("docs")).into_keys().collect()
+}
+
+/// What a page of the installed documentation links to is installed, except source code.
+#[test]
+fn links_between_installed_pages_lead_somewhere() {
+    let dir = TempDir::new().unwrap();
+    make("install-files", dir.path());
+    let doc = dir.path().join("opt/gm/share/doc/gm-native");
+    let mut dead = Vec::new();
+    for page in files(&doc).into_keys().filter(|page| page.ends_with(".md")) {
+        let text = fs::read_to_string(doc.join(&page)).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let is_page = |target: &&str| !target.contains("://") && (target.ends_with(".md") || target.ends_with(".txt"));
+        let folder = doc.join(&page).parent().unwrap().to_owned();
+        dead.extend(targets.filter(is_page).filter(|to| !folder.join(to).exists()).map(|to| format!("{page}: {to}")));
+    }
+    assert_eq!(dead, Vec::<String>::new());
 }
 
 /// What `cargo build --release` has made is what is installed; only where there is nothing, it is made.
