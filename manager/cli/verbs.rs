@@ -175,7 +175,7 @@ pub struct ManagersArgs {
 /// Options of `events`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct EventsArgs {
-    /// Keep printing events as they happen
+    /// Print new events as they happen, and none from before
     #[arg(long)]
     pub follow: bool,
 

@@ -229,7 +229,7 @@ pub static KEYS: &[ConfigKey] = &[
 ConfigKey::new(
 "worker_dir",
 "./workers",
-"directories the libraries are in; of two with the same function the later one wins",
+"directories the libraries are in; if two have the same function, the one named later is used",
 )
 .global(plain!(worker_dirs, DIRECTORIES))
 .list(),
@@ -308,7 +308,7 @@ ConfigKey::new("max_memory_hard", "none", "a worker never gets more memory than 
 ConfigKey::new("prefetch", "1", "jobs a worker may hold while its jobs are short, 1 to 1024")
 .global(plain!(prefetch, WINDOW))
 .function(own!(prefetch, WINDOW)),
-ConfigKey::new("prefetch_hold", "1ms", "how long a job in hand may wait for those before it; a job that takes longer ends prefetching for a while")
+ConfigKey::new("prefetch_hold", "1ms", "the longest wait that prefetching may cause: a worker holds only as many jobs as it can finish in this time, and a job that runs longer stops prefetching for a while")
 .global(plain!(prefetch_hold, SECONDS))
 .function(own!(prefetch_hold, SECONDS)),
 ConfigKey::new("prefetch_probation", "1000", "how many jobs in a row have to be shorter than `prefetch_hold` before a worker prefetches")
@@ -329,7 +329,7 @@ ConfigKey::new("start_timeout", "30", "limit for each function of a worker to st
 .global(plain!(start_timeout, SOME_SECONDS))
 .function(own!(start_timeout, SOME_SECONDS)),
 ConfigKey::new("probe_timeout", "10", "limit for the check of one library").global(plain!(probe_timeout, SOME_SECONDS)),
-ConfigKey::new("stop_timeout", "5", "limit for the destructors and the last ECHO of a worker that exits")
+ConfigKey::new("stop_timeout", "5", "how long a worker may take to exit after its last job")
 .global(plain!(stop_timeout, SECONDS))
 .ends_at_zero(),
 ConfigKey::new("graceful_shutdown_wait_time", "60", "time from the stop signal to SIGKILL; also how long a job may go on after \
