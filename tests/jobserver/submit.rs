@@ -227,7 +227,7 @@ fn a_server_that_goes_away_is_exit_1() {
     drop(server);
     assert_eq!(client.wait().code(), Some(1));
     let output = client.output();
-    assert!(output.contains("what became of the job H:") && output.contains("closed the connection"), "{output}");
+    assert!(output.contains("whether the job H:") && output.contains("closed the connection"), "{output}");
 }
 
 #[test]

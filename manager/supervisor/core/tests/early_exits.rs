@@ -2,6 +2,8 @@
 
 use super::starts::note;
 use super::*;
+use crate::logging::Level;
+use crate::supervisor::worker_state::ExitReason;
 
 /// A worker's farewell that nobody has asked for.
 fn drains_and_exits(stage: &mut Stage, id: u64, jobs: u64) {
@@ -150,4 +152,29 @@ fn a_canary_that_exits_by_itself_is_rejected_after_a_few_times() {
         drains_and_exits(&mut stage, id, 0);
         assert_eq!(rejected(&stage), expected);
     }
+}
+
+/// A stop that comes while workers start kills them: nothing is wrong with their library.
+#[test]
+fn a_worker_that_a_stop_kills_while_it_starts_has_not_died() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 1\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1));
+    stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 });
+    stage.input(Input::Stop { by: "SIGTERM" });
+    stage.ends(1, exit_report(ExitStatus::Signal(9), ExitCause::OutsideJob, 0));
+    assert_eq!(stage.deaths().len(), 0);
+    let killed = |event: &Event| matches!(event, Event::WorkerKilled { .. }) && event.level() == Level::Proc;
+    assert_eq!(stage.count_events(killed), 1);
+}
+
+/// The log says who killed it: not its deadline, but who lost patience.
+#[test]
+fn a_worker_that_repeated_signals_kill_is_reported_as_such() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 1\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
+    for _ in 0..5 {
+        stage.input(Input::Stop { by: "SIGINT" });
+    }
+    let killed = |event: &Event| matches!(event, Event::WorkerKilled { reason: ExitReason::StopSignals, .. });
+    assert_eq!(stage.count_events(killed), 1);
 }
