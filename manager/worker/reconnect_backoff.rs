@@ -58,6 +58,13 @@ impl ReconnectBackoff {
         self.at = now.saturating_add(clock::fraction(most, least + (1.0 - least) * self.random.f64()));
     }
 
+    /// The worker has closed the connection itself, to make another: that is no failure, however soon it comes.
+    pub(crate) fn renewed(&mut self, now: Duration) {
+        (self.failures, self.brief, self.since) = (0, 0, None);
+        self.at =
+            now.saturating_add(clock::fraction(Duration::from_millis(u64::from(self.siblings)), self.random.f64()));
+    }
+
     /// The server answers: if the connection lasts, the back-off starts over at the next loss.
     pub(crate) fn worked(&mut self, now: Duration) {
         self.since = Some(now);

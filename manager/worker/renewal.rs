@@ -74,6 +74,9 @@ impl Worker {
                 *drained = Some((number, now));
             }
             if !is_same(&self.sessions[server]) {
+                if self.sessions[server].connection_ref().is_none() {
+                    self.sessions[server].reconnect_soon(now);
+                }
                 *drained = None;
             }
         }

@@ -301,6 +301,11 @@ impl ServerSession {
         self.connection().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
+    /// The connection was closed to make another.
+    pub(crate) fn reconnect_soon(&mut self, now: Duration) {
+        self.retry.renewed(now);
+    }
+
     /// Closes the connection and plans the next attempt. Returns the number of the closed connection.
     pub(crate) fn lose(&mut self, now: Duration) -> Option<u32> {
         self.retry.failed(now);

@@ -91,7 +91,7 @@ fn no_job_is_lost_by_pauses_under_load() {
             })
         };
         let mut jobs = ran(0);
-        for _ in 0..5 {
+        for _ in 0..20 {
             // Two at the same time.
             std::thread::scope(|scope| {
                 let two: Vec<_> = (0..2).map(|_| scope.spawn(|| done(&manager, "pause", &["stamped"]))).collect();
