@@ -171,7 +171,7 @@ fn a_check_is_well_during_a_deploy_and_warns_of_a_rejected_version() {
 fn what_makes_no_sense_is_refused_in_a_sentence() {
     let (gearmand, manager) = served("");
     for (verb, args, words) in [
-        ("rollback", &["stamped"][..], "stamped has no earlier version to go back to; stored are: "),
+        ("rollback", &["stamped"][..], "which is in service, is the only one"),
         ("rollback", &["stamped", "ffff"], "no version of stamped whose hash begins with \"ffff\" is stored"),
         ("rollback", &["nobody"], "there is no function nobody"),
         ("retry", &["nobody"], "there is no function nobody"),
