@@ -13,6 +13,7 @@ use crate::plugins::content_hash::ShortHash;
 use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::{Candidate, ScanResult};
+use crate::plugins::version_records::VersionFacts;
 use crate::supervisor::catalog::{CheckedVersion, SavedVersions};
 use crate::supervisor::core::{Action, Core, ExitReport, Input};
 use crate::supervisor::exit_cause::ExitCause;
@@ -103,8 +104,8 @@ impl ServingCore {
             Action::Probe(Candidate { function, identity, .. }) => {
                 let hash = format!("{:012x}", function.as_str().len());
                 let hash = ShortHash::from_name(&hash).unwrap();
-                let (library, crate_version) = ("/s".into(), "1.0.0".into());
-                let version = CheckedVersion { hash, library, crate_version, warning: None };
+                let facts = VersionFacts { crate_version: "1.0.0".into(), has_go: false };
+                let version = CheckedVersion { hash, library: "/s".into(), facts, warning: None };
                 self.waiting.push_back(Input::Probed { function, identity, result: Ok(version) });
             }
             Action::Start(start) => {
