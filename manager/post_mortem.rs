@@ -27,7 +27,7 @@ use crate::system::channel::Channel;
 use crate::system::crash_area::Cause;
 use crate::system::errors::reason;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
-use crate::system::{crash_handler, exit, file_size_limit, memory};
+use crate::system::{child_exit, crash_handler, file_size_limit, memory};
 use crate::worker::messages::{decode, encode};
 use workload::KeptWorkload;
 
@@ -79,7 +79,7 @@ pub(crate) struct PostMortemResult {
 pub(crate) fn main() -> ! {
     let Some((channel, request, snapshot)) = inherit() else {
         eprintln!("gm-native: {ROLE} is how the manager examines a worker that died; it does nothing by hand");
-        exit::now(2);
+        child_exit::now(2);
     };
     // It can only fail where a lower limit holds already.
     let _ = memory::limit(MEMORY);
@@ -88,7 +88,7 @@ pub(crate) fn main() -> ! {
     std::panic::set_hook(Box::new(|_| ()));
     let result = examine(request, snapshot);
     let sent = channel.send(&encode(&result), DEADLINE);
-    exit::now(i32::from(sent.is_err()));
+    child_exit::now(i32::from(sent.is_err()));
 }
 
 fn inherit() -> Option<(Channel, PostMortemRequest, Option<File>)> {

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod channel;
+pub(crate) mod child_exit;
 pub(crate) mod child_poller;
 pub(crate) mod child_table;
 pub(crate) mod clock;
@@ -13,7 +14,6 @@ pub(crate) mod crash_request;
 pub(crate) mod daemonize;
 pub(crate) mod directory;
 pub(crate) mod errors;
-pub(crate) mod exit;
 pub(crate) mod exit_watch;
 pub(crate) mod file_size_limit;
 pub(crate) mod fork;

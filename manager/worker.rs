@@ -47,7 +47,7 @@ use crate::system::channel::Channel;
 use crate::system::errors::reason;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
-use crate::system::{clock, crash_handler, exit, fork, handlers, memory, orphan_output};
+use crate::system::{child_exit, clock, crash_handler, fork, handlers, memory, orphan_output};
 use manager_link::ManagerLink;
 use messages::{WorkerConfig, WorkerMessage};
 use plugin::LoadedFunction;
@@ -67,7 +67,7 @@ pub(crate) const CONNECTION_BROKEN: i32 = 71;
 pub(crate) fn main() -> ! {
     let Some((channel, scoreboard, denied, config)) = inheritance() else {
         eprintln!("gm-native: {ROLE} is how the manager starts its workers; it does nothing by hand");
-        exit::now(2);
+        child_exit::now(2);
     };
     let manager_link: &ManagerLink = Box::leak(Box::new(ManagerLink::new(channel, config.verbosity)));
     plugin_host::connect(manager_link, config.limits.max_packet);
@@ -78,7 +78,7 @@ pub(crate) fn main() -> ! {
                 function: 0,
                 reason: format!("the worker could not start: {}", reason(&error)),
             });
-            exit::now(CANNOT_SERVE);
+            child_exit::now(CANNOT_SERVE);
         }
     };
     let proctitle = proctitle::ProcTitle::new(&config);
@@ -90,7 +90,7 @@ pub(crate) fn main() -> ! {
     let (functions, stop_timeout) = worker.run();
     stop_signal::kill_after(stop_timeout);
     drop(functions);
-    exit::flushed(0);
+    child_exit::flushed(0);
 }
 
 /// What the manager left on the known descriptors.
@@ -117,7 +117,7 @@ fn prepare_process(
     let crash_area = scoreboard::map_crash_area(scoreboard, functions, workload_max)?;
     let scoreboard = ScoreboardWriter::map(scoreboard, functions)?;
     let denied = DeniedJobs::map(denied)?;
-    fork::watch(plugin_host::child_came_back)?;
+    fork::watch(plugin_host::forked_child_returned)?;
     handlers::catch_broken_pipes()?;
     crash_handler::install(crash_area)?;
     orphan_output::keep_open()?;
@@ -161,7 +161,7 @@ fn load(config: &WorkerConfig, manager_link: &ManagerLink) -> Vec<LoadedFunction
                     function: index,
                     reason: manager_link::cut(&reason, manager_link::REASON_CUT),
                 });
-                exit::now(CANNOT_SERVE);
+                child_exit::now(CANNOT_SERVE);
             }
         }
     }

@@ -9,8 +9,8 @@ use super::host::HOSTS;
 use super::list::{DIRECTORIES, NAMES, NAMES_OR_ALL, items};
 use super::model::Config;
 use super::value::{
-    AT_LEAST_ONE, COUNT, JOBS, LIMIT, MICROSECONDS, NONE, PACKET, PRIORITY, SECONDS, SIZE, SIZE_LIMIT, SOME_SECONDS,
-    SOME_SIZE, SWITCH, VERBOSITY, WINDOW, WORKERS, is_unset, number,
+    AT_LEAST_ONE, COUNT, JOBS, LIMIT, MICROSECONDS, NONE, NONZERO_SECONDS, NONZERO_SIZE, PACKET, PRIORITY, SECONDS,
+    SIZE, SIZE_LIMIT, SWITCH, VERBOSITY, WINDOW, WORKERS, is_unset, number,
 };
 
 /// One key.
@@ -326,9 +326,9 @@ ConfigKey::new("canary_jobs", "20", "the watch ends earlier after this many jobs
 ConfigKey::new("keep_versions", "3", "earlier versions of a library to keep for a rollback, beside those in use")
 .global(plain!(keep_versions, AT_LEAST_ONE)),
 ConfigKey::new("start_timeout", "30", "limit for each function of a worker to start: loading its library, and its `new()`")
-.global(plain!(start_timeout, SOME_SECONDS))
-.function(own!(start_timeout, SOME_SECONDS)),
-ConfigKey::new("probe_timeout", "10", "limit for the check of one library").global(plain!(probe_timeout, SOME_SECONDS)),
+.global(plain!(start_timeout, NONZERO_SECONDS))
+.function(own!(start_timeout, NONZERO_SECONDS)),
+ConfigKey::new("probe_timeout", "10", "limit for the check of one library").global(plain!(probe_timeout, NONZERO_SECONDS)),
 ConfigKey::new("stop_timeout", "5", "how long a worker may take to exit after its last job")
 .global(plain!(stop_timeout, SECONDS))
 .ends_at_zero(),
@@ -337,7 +337,7 @@ the manager was killed")
 .global(plain!(graceful_shutdown_wait_time, SECONDS))
 .ends_at_zero(),
 ConfigKey::new("backoff_max", "30", "the longest pause before a worker that keeps dying is started again")
-.global(plain!(backoff_max, SOME_SECONDS))
+.global(plain!(backoff_max, NONZERO_SECONDS))
 .at_least_ms(10),
 ConfigKey::new("healthy_after", "60", "a worker that has lived this long resets the pauses between restarts")
 .global(plain!(healthy_after, SECONDS))
@@ -345,11 +345,11 @@ ConfigKey::new("healthy_after", "60", "a worker that has lived this long resets 
 .warns_at_zero("each worker ends the pauses at once, so one that keeps dying is started again without any; write 60, \
 or 87600h for a long one"),
 ConfigKey::new("connect_timeout", "5", "limit for connecting to a job server; looking up its name may take twice as long")
-.global(plain!(connect_timeout, SOME_SECONDS)),
+.global(plain!(connect_timeout, NONZERO_SECONDS)),
 ConfigKey::new("echo_interval", "30", "how often a silent connection is tested with an ECHO; 0 is never")
 .global(plain!(echo_interval, SECONDS))
 .at_least_ms(100),
-ConfigKey::new("echo_timeout", "10", "limit for the answer to that ECHO").global(plain!(echo_timeout, SOME_SECONDS)),
+ConfigKey::new("echo_timeout", "10", "limit for the answer to that ECHO").global(plain!(echo_timeout, NONZERO_SECONDS)),
 ConfigKey::new("response_timeout", "10", "limit for a worker without a job to respond to the manager, which then kills and replaces it; \
 0 is never")
 .global(plain!(response_timeout, SECONDS))
@@ -367,7 +367,7 @@ ConfigKey::new(
 ConfigKey::new("settle_time", "50ms", "how long a file must stay unchanged before it is checked")
 .global(plain!(settle_time, SECONDS)),
 ConfigKey::new("max_packet", "256M", "the largest workload, result or exception; a job with a larger one fails").global(plain!(max_packet, PACKET)),
-ConfigKey::new("max_plugin_size", "1G", "the largest library").global(plain!(max_plugin_size, SOME_SIZE)),
+ConfigKey::new("max_plugin_size", "1G", "the largest library").global(plain!(max_plugin_size, NONZERO_SIZE)),
 ConfigKey::new("crash_workload_max", "64K", "the largest workload to keep when its worker crashes; 0: none")
 .global(plain!(crash_workload_max, SIZE)),
 ConfigKey::new("crash_keep", "100", "crash reports to keep; 0: none is written").global(plain!(crash_keep, COUNT)),

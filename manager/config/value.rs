@@ -44,7 +44,7 @@ pub(super) const SECONDS: ValueForm<Duration> =
     ValueForm { read: |text| duration(text, SECOND), show: |value| show_duration(*value, SECOND), example: "30" };
 
 /// A duration in seconds that cannot be 0.
-pub(super) const SOME_SECONDS: ValueForm<Duration> =
+pub(super) const NONZERO_SECONDS: ValueForm<Duration> =
     ValueForm { read: some_duration, show: |value| show_duration(*value, SECOND), example: "30" };
 
 /// A duration; a plain number means microseconds.
@@ -66,7 +66,7 @@ pub(super) const SIZE: ValueForm<u64> =
     ValueForm { read: |text| size(text, 0, u64::MAX), show: |value| show_size(*value), example: "64K" };
 
 /// A size in bytes that cannot be 0.
-pub(super) const SOME_SIZE: ValueForm<u64> =
+pub(super) const NONZERO_SIZE: ValueForm<u64> =
     ValueForm { read: |text| size(text, 1, u64::MAX), show: |value| show_size(*value), example: "1G" };
 
 /// The size of a packet: Gearman's header has 32 bits for it, and a worker needs room for names and handles.
@@ -153,7 +153,7 @@ const DURATION_UNITS: [(&str, u64); 5] =
 const LONG: &str = "87600h";
 
 /// What people write for a duration that never ends.
-const ENDLESS: [&str; 8] = ["-1", "inf", "infinite", "infinity", "endless", "never", "forever", "unlimited"];
+const INFINITE_WORDS: [&str; 8] = ["-1", "inf", "infinite", "infinity", "endless", "never", "forever", "unlimited"];
 
 /// A number with a unit, or a plain number in units of `plain` microseconds. Accepts a fraction: `1.5s`.
 fn duration(text: &str, plain: u64) -> Result<Duration, String> {
@@ -176,7 +176,7 @@ fn duration(text: &str, plain: u64) -> Result<Duration, String> {
 }
 
 fn is_endless(text: &str) -> bool {
-    ENDLESS.iter().any(|word| text.eq_ignore_ascii_case(word))
+    INFINITE_WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 fn some_duration(text: &str) -> Result<Duration, String> {
@@ -374,7 +374,7 @@ mod tests {
         refuses(&SECONDS, &[("s", "is not"), (".5", "is not"), ("1e3", "is not")]);
         refuses(&MICROSECONDS, &[("x", "a number of microseconds")]);
         for nothing in ["0", "0ms", "none", "OFF", "false"] {
-            refuses(&SOME_SECONDS, &[(nothing, "too short"), (nothing, "for no limit in practice, write 87600h")]);
+            refuses(&NONZERO_SECONDS, &[(nothing, "too short"), (nothing, "for no limit in practice, write 87600h")]);
         }
         for endless in ["-1", "never", "Infinity", "unlimited"] {
             refuses(&SECONDS, &[(endless, "for a long one, write 87600h")]);
@@ -393,7 +393,7 @@ mod tests {
         reads(&SIZE_LIMIT, &[("none", 0), ("0", 0), ("256M", 256 << 20)]);
         reads(&PACKET, &[("4096", 4096), ("4294967295", u32::MAX.into())]);
         refuses(&PACKET, &[("4G", "the maximum is 4294967295"), ("1K", "the minimum is 4K")]);
-        refuses(&SOME_SIZE, &[("0", "too small"), ("64KB", "K, M, G or T"), ("x", "is not a size")]);
+        refuses(&NONZERO_SIZE, &[("0", "too small"), ("64KB", "K, M, G or T"), ("x", "is not a size")]);
         assert_eq!((SIZE.show)(&(64 << 20)), "64M");
     }
 }

@@ -29,7 +29,7 @@ use super::report::{self, LoadableLibrary, MAX_MESSAGE, ProbeMessage, ProbeRepor
 use super::siblings::{Sibling, SiblingSearch};
 use crate::system::errors::{reason, reason_at};
 use crate::system::spawn::{CHANNEL_FD, inherited};
-use crate::system::{exit, file_size_limit, fork, handlers};
+use crate::system::{child_exit, file_size_limit, fork, handlers};
 
 /// The hidden argument that makes the program a probe.
 pub const ROLE: &str = "--gm-native-probe";
@@ -341,7 +341,7 @@ fn send_message(channel: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
 pub fn main() -> ! {
     let Some(channel) = inherited(CHANNEL_FD) else {
         eprintln!("gm-native: {ROLE} is how the manager looks at libraries; it does nothing by hand");
-        exit::now(2);
+        child_exit::now(2);
     };
     // A library's constructors may fork, and the child must not report a second time.
     let prepared = fork::watch(fork::report_on_stderr)
@@ -349,8 +349,8 @@ pub fn main() -> ! {
         .and_then(|()| file_size_limit::catch());
     if let Err(error) = prepared {
         eprintln!("gm-native: the probe could not start: {}", reason(&error));
-        exit::now(EXIT_NO_ORDER);
+        child_exit::now(EXIT_NO_ORDER);
     }
     // Not dropped: a library may have closed it, and closing it twice would abort us.
-    exit::now(serve(&channel))
+    child_exit::now(serve(&channel))
 }

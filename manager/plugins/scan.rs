@@ -26,7 +26,7 @@ pub struct Candidate {
 
 /// Something with a library's name that is no file, such as a link to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotAFile {
+pub struct Obstacle {
     /// The function in its name.
     pub function: FunctionName,
     /// The directory as configured.
@@ -45,7 +45,7 @@ pub struct ScanResult {
     /// Every other file, with the reason.
     pub skipped: Vec<(PathBuf, SkipReason)>,
     /// Those of them that have the name of a library.
-    pub obstacles: Vec<NotAFile>,
+    pub obstacles: Vec<Obstacle>,
     /// What an operator should know although it works.
     pub warnings: Vec<ScanWarning>,
     /// Directories that could not be read, as configured, and why. What they held before is unknown, not gone.
@@ -166,7 +166,7 @@ pub fn decide(listings: impl IntoIterator<Item = Listing>) -> ScanResult {
 
 impl ScanResult {
     /// What has the name of a function's library but is no file, if nothing else serves that function.
-    pub fn unserved_obstacles(&self) -> impl Iterator<Item = &NotAFile> {
+    pub fn unserved_obstacles(&self) -> impl Iterator<Item = &Obstacle> {
         self.obstacles.iter().filter(|obstacle| !self.candidates.contains_key(&obstacle.function))
     }
 
@@ -183,7 +183,7 @@ impl ScanResult {
                     self.look_again |= matches!(reason, SkipReason::Unreadable { is_transient: true, .. });
                     if let Ok((function, _)) = name::function_of(&file_name) {
                         let (dir, path, reason) = (dir.to_owned(), path.clone(), reason.clone());
-                        self.obstacles.push(NotAFile { function, dir, path, reason });
+                        self.obstacles.push(Obstacle { function, dir, path, reason });
                     }
                     self.skipped.push((path, reason));
                 }

@@ -24,7 +24,7 @@ use super::rejection::{Rejection, is_transient};
 use crate::system::errors::reason;
 
 /// More siblings than any real plugin has; a damaged one may claim any number.
-const MOST: usize = 64;
+const MAX_SIBLINGS: usize = 64;
 
 /// More places than any real search path has.
 const MOST_PLACES: usize = 1024;
@@ -163,8 +163,8 @@ impl<'a> SiblingSearch<'a> {
                 known.extend(links.soname.iter().cloned());
                 let origin = path.parent().unwrap_or(Path::new("")).to_owned();
                 objects.push(LibraryObject { origin, links, asked_by: Some(next) });
-                if objects.len() > MOST {
-                    return Err(Rejection::TooManySiblings { most: MOST });
+                if objects.len() > MAX_SIBLINGS {
+                    return Err(Rejection::TooManySiblings { most: MAX_SIBLINGS });
                 }
             }
             next += 1;

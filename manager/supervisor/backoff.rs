@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::system::clock;
 
 /// After this many deaths in jobs of one function, restarts are delayed; up to then they are immediate.
-const FREE_DEATHS: u32 = 5;
+const FREE_JOB_DEATHS: u32 = 5;
 const JOB_FIRST: Duration = Duration::from_millis(100);
 const JOB_LONGEST: Duration = Duration::from_secs(5);
 /// The same for deaths of serving workers outside a job: one may be an operator's kill.
-const FREE_IDLE: u32 = 3;
+const FREE_IDLE_DEATHS: u32 = 3;
 const START_FIRST: Duration = Duration::from_millis(500);
 
 /// The back-off of one function, or of one group of workers.
@@ -62,7 +62,7 @@ impl Backoff {
         }
         self.outside += 1;
         self.outside_at = now;
-        let free = if at == IdleDeath::Idle { FREE_IDLE } else { 0 };
+        let free = if at == IdleDeath::Idle { FREE_IDLE_DEATHS } else { 0 };
         // A free death adds no delay, and does not cut short a delay from an earlier failure.
         if let Some(times) = self.outside.checked_sub(free + 1) {
             self.delay = doubled(START_FIRST, times, bounds.longest, chance);
@@ -75,7 +75,7 @@ impl Backoff {
     pub(crate) fn died_in_job(&mut self, now: Duration, done: u64, chance: f64) {
         self.inside = if done > self.done_before { 1 } else { self.inside + 1 };
         self.done_before = done;
-        if let Some(beyond) = self.inside.checked_sub(FREE_DEATHS + 1) {
+        if let Some(beyond) = self.inside.checked_sub(FREE_JOB_DEATHS + 1) {
             self.until = self.until.max(now.saturating_add(doubled(JOB_FIRST, beyond, JOB_LONGEST, chance)));
         }
     }

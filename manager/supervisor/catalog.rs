@@ -18,7 +18,7 @@ use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
-use crate::plugins::scan::{Candidate, NotAFile, ScanResult, ScanWarning};
+use crate::plugins::scan::{Candidate, Obstacle, ScanResult, ScanWarning};
 use crate::plugins::version_records::Pin;
 
 use announcements::{Announcements, has_changed};
@@ -170,8 +170,8 @@ impl Catalog {
 
     /// There is something other than a file at the path of a function's library: refused like a bad library, reported
     /// once.
-    fn refuse_obstacle(&mut self, obstacle: &NotAFile, now: Duration) -> Option<Event> {
-        let NotAFile { function, dir, path, reason } = obstacle;
+    fn refuse_obstacle(&mut self, obstacle: &Obstacle, now: Duration) -> Option<Event> {
+        let Obstacle { function, dir, path, reason } = obstacle;
         let last_good = self.saved.last_good.get(function).cloned();
         // A probe that is under way speaks of a file that is gone; the next one is news whatever it is.
         let identity = FileIdentity { dev: 0, ino: 0, size: 0, mtime: (0, 0), ctime: (0, 0) };

@@ -2,14 +2,14 @@
 //!
 //! [`Core::handle`] applies an input; `Core::follow_up` then takes the same steps after each, in a fixed order.
 
-mod backing_off;
 mod deadlines;
 mod exits;
+mod failure_reports;
 mod groups;
 mod input;
 mod isolation;
-mod job_failures;
 mod job_servers;
+mod job_timeouts;
 mod liveness;
 mod lost_jobs;
 mod pauses;
@@ -19,6 +19,7 @@ mod retries;
 mod rollbacks;
 mod rollouts;
 mod slow_start;
+mod start_limits;
 mod starts;
 mod startup;
 mod stop;
@@ -42,11 +43,10 @@ use crate::config::Config;
 use crate::plan::Plan;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use backing_off::Failures;
+use failure_reports::FunctionFailures;
 use groups::{Groups, group_key};
 pub(crate) use input::{Action, ExitReport, Input, Order, RequestOrigin, ScoreboardReading, WorkerStart};
 use isolation::Isolated;
-use job_failures::FunctionFailures;
 pub(crate) use job_servers::JobServerState;
 use liveness::LivenessRounds;
 pub(crate) use liveness::{LivenessRound, WorkerLiveness};
@@ -57,9 +57,10 @@ use requests::Requests;
 use retries::Retries;
 use rollbacks::Rollbacks;
 use rollouts::RolloutState;
-pub(crate) use rollouts::{CanaryCounts, TriedFunction};
+pub(crate) use rollouts::{CanaryCounts, CanaryFunction};
+use start_limits::Failures;
 use starts::Spawns;
-use startup::Startup;
+use startup::ManagerStartup;
 pub(crate) use views::{FunctionView, WorkerView};
 use worker_record::{GroupKey, StartStage, WorkerRecord};
 use workers::{Moment, Workers};
@@ -91,7 +92,7 @@ pub(crate) struct Core {
     /// Everything that children had sent or done by this time has been read, so deadlines are checked against this
     /// time.
     read: Duration,
-    startup: Startup,
+    startup: ManagerStartup,
     catalog: Catalog,
     scans: Scans,
     plan: Plan,
@@ -179,7 +180,7 @@ impl Core {
             signals_that_kill: Audience::Operators.signals_that_kill(),
             reload: None,
             read: now,
-            startup: Startup::at(now),
+            startup: ManagerStartup::at(now),
             catalog,
             scans: Scans { running: true, next: None },
             plan: Plan::default(),
@@ -292,7 +293,7 @@ impl Core {
         all.chain(self.deadlines_due()).chain(reads).chain(self.more_starts(now)).min()
     }
 
-    pub(super) fn do_next(&mut self, action: Action) {
+    pub(super) fn push_action(&mut self, action: Action) {
         self.actions.push(action);
     }
 
@@ -302,7 +303,7 @@ impl Core {
 
     pub(super) fn scan(&mut self) {
         self.scans.running = true;
-        self.do_next(Action::Scan);
+        self.push_action(Action::Scan);
     }
 
     /// Handles deadlines that are over.
@@ -311,7 +312,7 @@ impl Core {
             self.scan();
         }
         if matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
-            self.catalog.retries(now).into_iter().for_each(|candidate| self.do_next(Action::ProbeAgain(candidate)));
+            self.catalog.retries(now).into_iter().for_each(|candidate| self.push_action(Action::ProbeAgain(candidate)));
         }
         let due = self.workers.between(Moment::Deadline, None, self.read);
         due.into_iter().for_each(|id| self.trigger(id, Trigger::Tick, now));

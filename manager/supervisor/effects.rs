@@ -52,7 +52,7 @@ use probes::Probes;
 pub(crate) use reload::log_target;
 use scans::{DirectoryScans, FinishedScan};
 pub(crate) use status::manager_state;
-use versions::KnownVersions;
+use versions::StoredVersions;
 pub(crate) use workers::RunningJob;
 
 /// What the loop must do after an action; everything else is done by the action.
@@ -81,7 +81,7 @@ pub(crate) struct Effects {
     pub(super) poller: ChildPoller,
     program: Program,
     store: Store,
-    known: KnownVersions,
+    known: StoredVersions,
     scans: DirectoryScans,
     host: String,
     children: BTreeMap<ChildId, ManagedChild>,
@@ -166,7 +166,7 @@ impl Effects {
             poller: ChildPoller::new()?,
             program: resources.program,
             store: resources.store,
-            known: KnownVersions::default(),
+            known: StoredVersions::default(),
             scans: DirectoryScans::default(),
             host,
             children: BTreeMap::new(),

@@ -18,7 +18,7 @@ use super::worker_state::ExitReason;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 
-pub(crate) use death::{Death, DeathAt, LIBRARY_EXITED};
+pub(crate) use death::{Death, DeathContext, LIBRARY_EXITED};
 pub(crate) use examined::ExaminedWorker;
 pub(crate) use jobs::{AwaitedJob, EndingJob, FailingFunction, OverdueJob, QuarantineEvent, RecoveredFunction};
 pub(crate) use line::{counted, serving, several};

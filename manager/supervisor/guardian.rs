@@ -19,7 +19,7 @@ use crate::system::channel::{self, Channel, ChannelRead};
 use crate::system::child_table::{ChildList, ChildTable, OrphanGrace};
 use crate::system::process::Process;
 use crate::system::spawn::{self, CHANNEL_FD, ChildProgram, EXTRA_FD, Program, inherited};
-use crate::system::{clock, exit, limits, memory, proctitle, reap};
+use crate::system::{child_exit, clock, limits, memory, proctitle, reap};
 
 /// The hidden argument that makes the program a guardian.
 pub(crate) const ROLE: &str = "--gm-native-guardian";
@@ -119,13 +119,13 @@ impl Guardian {
 pub(crate) fn main() -> ! {
     let (Some(channel), Some(table)) = (inherited(CHANNEL_FD), inherited(EXTRA_FD)) else {
         eprintln!("gm-native: {ROLE} is how a manager provides for its own death; it does nothing by hand");
-        exit::now(2);
+        child_exit::now(2);
     };
-    let Ok(list) = prepare(&table) else { exit::now(1) };
+    let Ok(list) = prepare(&table) else { child_exit::now(1) };
     memory::give_back();
     wait_for_end(&Channel::from_fd(channel));
     end(&list);
-    exit::now(0)
+    child_exit::now(0)
 }
 
 /// Blocks all signals except SIGKILL: a signal to the manager's session or control group must not kill the guardian.

@@ -14,11 +14,11 @@ use crate::deny_list::JobIdentity;
 use crate::plugins::name::FunctionName;
 
 /// Deaths are forgotten after this time without another one.
-const FORGOTTEN: Duration = Duration::from_secs(3600);
+const RETENTION: Duration = Duration::from_secs(3600);
 /// How many jobs with deaths are remembered; beyond that, the one whose last death is longest ago is forgotten.
-const REMEMBERED: usize = 10_000;
+const MAX_JOBS: usize = 10_000;
 /// The same for jobs that must not run again; draining workers may still receive them.
-pub(super) const OVER_REMEMBERED: usize = 256;
+pub(super) const MAX_FINISHED_JOBS: usize = 256;
 
 /// Identifies a job for as long as its server knows it: another server, or the same one after a restart, reuses
 /// handles.
@@ -58,8 +58,8 @@ struct Deaths {
 impl DeathCounts {
     /// Counts one more death. Returns the number of deaths in that job so far.
     pub(crate) fn count(&mut self, job: CountedJob, now: Duration) -> u32 {
-        self.0.retain(|_, deaths| now < deaths.at.saturating_add(FORGOTTEN));
-        if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
+        self.0.retain(|_, deaths| now < deaths.at.saturating_add(RETENTION));
+        if self.0.len() >= MAX_JOBS && !self.0.contains_key(&job) {
             self.forget_oldest(|_| true);
         }
         let deaths = self.0.entry(job).or_default();
@@ -73,7 +73,7 @@ impl DeathCounts {
         if let Some(deaths) = self.0.get_mut(job).filter(|_| job.is_used_once()) {
             deaths.is_over = true;
         }
-        if self.0.values().filter(|deaths| deaths.is_over).count() > OVER_REMEMBERED {
+        if self.0.values().filter(|deaths| deaths.is_over).count() > MAX_FINISHED_JOBS {
             self.forget_oldest(|deaths| deaths.is_over);
         }
     }
@@ -103,7 +103,7 @@ impl DeathCounts {
 /// How far a job was when its worker died. A worker that dies while it receives a job has not run it, and one that has
 /// sent the answer owes nothing; neither has a job in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Point {
+pub(crate) enum JobStage {
     /// Its function was running.
     Running,
     /// Its function had returned; the answer may have been sent completely, partly or not at all.
@@ -138,13 +138,13 @@ pub(crate) fn disposition(
     policy: LostJobPolicy,
     deaths: u32,
     max_attempts: u32,
-    point: Point,
+    point: JobStage,
     half_sent: bool,
 ) -> JobDisposition {
     let is_over = policy == LostJobPolicy::Fail || deaths >= max_attempts;
     match (is_over, point, half_sent) {
-        (false, Point::Running, _) => JobDisposition::Requeued,
-        (false, Point::Answering, _) => JobDisposition::Unclear,
+        (false, JobStage::Running, _) => JobDisposition::Requeued,
+        (false, JobStage::Answering, _) => JobDisposition::Unclear,
         (true, _, false) => JobDisposition::Failed,
         (true, _, true) => JobDisposition::Unanswerable,
     }
@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn a_job_is_tried_again_until_it_has_cost_too_many_workers() {
         use JobDisposition::{Failed, Requeued, Unanswerable, Unclear};
+        use JobStage::{Answering, Running};
         use LostJobPolicy::{Fail, Retry};
-        use Point::{Answering, Running};
         for (policy, deaths, max_attempts, point, between, half) in [
             (Retry, 1, 3, Running, Requeued, Requeued),
             (Retry, 2, 3, Running, Requeued, Requeued),
@@ -224,13 +224,13 @@ mod tests {
     fn deaths_are_counted_job_by_job_and_forgotten_in_time() {
         let (mut deaths, start) = (DeathCounts::default(), Duration::from_secs(100));
         assert_eq!(deaths.count(job("H:1"), start), 1);
-        assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN / 2), 2);
-        assert_eq!(deaths.count(job("H:2"), start + FORGOTTEN / 2), 1);
+        assert_eq!(deaths.count(job("H:1"), start + RETENTION / 2), 2);
+        assert_eq!(deaths.count(job("H:2"), start + RETENTION / 2), 1);
         for other in [of_server(1, "H:1"), named("f", "u"), named("g", "u")] {
             assert_eq!(deaths.count(other.clone(), start), 1, "{other:?}");
         }
-        assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN), 3, "an hour from the last one");
-        assert_eq!(deaths.count(job("H:2"), start + FORGOTTEN * 2), 1);
+        assert_eq!(deaths.count(job("H:1"), start + RETENTION), 3, "an hour from the last one");
+        assert_eq!(deaths.count(job("H:2"), start + RETENTION * 2), 1);
     }
 
     /// S10: a client that submits a job again under its old name does not get all attempts again.
@@ -248,12 +248,12 @@ mod tests {
     fn few_jobs_are_remembered_that_nobody_is_to_run_again() {
         let mut deaths = DeathCounts::default();
         deaths.count(job("goes on"), Duration::from_secs(1));
-        for n in 0..OVER_REMEMBERED as u64 + 10 {
+        for n in 0..MAX_FINISHED_JOBS as u64 + 10 {
             let job = job(&n.to_string());
             deaths.count(job.clone(), Duration::from_secs(2 + n));
             deaths.end(&job);
         }
-        assert_eq!(deaths.0.len(), 1 + OVER_REMEMBERED);
+        assert_eq!(deaths.0.len(), 1 + MAX_FINISHED_JOBS);
         let now = Duration::from_secs(500);
         assert_eq!(["0", "200", "goes on"].map(|name| deaths.count(job(name), now)), [1, 2, 2]);
     }
@@ -261,10 +261,10 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut deaths = DeathCounts::default();
-        for n in 0..REMEMBERED as u64 + 10 {
+        for n in 0..MAX_JOBS as u64 + 10 {
             deaths.count(job(&n.to_string()), Duration::from_secs(1) + Duration::from_millis(n));
         }
-        assert_eq!(deaths.0.len(), REMEMBERED);
+        assert_eq!(deaths.0.len(), MAX_JOBS);
         assert_eq!(deaths.count(job("0"), Duration::from_secs(60)), 1, "the oldest went");
         assert_eq!(deaths.count(job("500"), Duration::from_secs(60)), 2);
     }

@@ -266,7 +266,7 @@ impl Manager {
     /// Reads from children, for a bounded time, in round-robin order.
     fn poll(&mut self) {
         let until = clock::now().saturating_add(TURN);
-        self.effects.listen_again(clock::now());
+        self.effects.resume_paused(clock::now());
         self.effects.read_exited();
         while let Some(read) = self.effects.poll() {
             self.drain_inputs();
@@ -381,7 +381,7 @@ impl Manager {
         let own =
             [self.due, self.service.watchdog_due(), self.settle, self.rescan, self.reloads.due(), self.waiting.due()];
         let own = own.into_iter().chain([self.log_level_until]);
-        let effects = [self.effects.next_due(), self.effects.listens_again_at()];
+        let effects = [self.effects.next_due(), self.effects.resume_due()];
         own.chain(effects).flatten().min()
     }
 }

@@ -84,9 +84,9 @@ pub(crate) struct GroupDecision {
     /// Workers to start.
     pub start: u32,
     /// Ready workers to activate.
-    pub admit: Vec<WorkerId>,
+    pub activate: Vec<WorkerId>,
     /// Workers to drain.
-    pub dismiss: Vec<(WorkerId, ExitReason)>,
+    pub drain: Vec<(WorkerId, ExitReason)>,
 }
 
 /// The workers, classified.
@@ -129,7 +129,7 @@ fn sorted<'a>(workers: &'a [GroupWorker], settled: &'a SettledWorkers<'a>) -> So
             _ if worker.kept => kept += 1,
             (false, _) if !serving => unneeded.push(worker),
             (false, _) => stale.push(worker),
-            (true, _) if !worker.state.is_admitted() => successors.push(worker),
+            (true, _) if !worker.state.is_activated() => successors.push(worker),
             (true, JobAllowance::Few) => nearly_exhausted.push(worker),
             (true, JobAllowance::Many) => current.push(worker),
         }
@@ -155,14 +155,14 @@ pub(crate) fn decide(workers: &[GroupWorker], settled: &SettledWorkers<'_>, want
     let others = GroupTarget { count: want.count.saturating_sub(slots), ..want };
     GroupDecision {
         start: starts(&sorted, others),
-        admit: admits(&sorted, want),
-        dismiss: dismissals(&sorted, others, slots),
+        activate: activations(&sorted, want),
+        drain: drains(&sorted, others, slots),
     }
 }
 
 /// Slots of the plan that canaries occupy: none if the group may have a surge worker.
 fn slots(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
-    let seated = |m: &&&GroupWorker| matches!(m.state, WorkerState::Ready) || m.state.is_admitted();
+    let seated = |m: &&&GroupWorker| matches!(m.state, WorkerState::Ready) || m.state.is_activated();
     if want.surge > 0 { 0 } else { sorted.canaries.iter().filter(seated).count() as u32 }
 }
 
@@ -182,11 +182,11 @@ fn starts(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
 /// A ready worker is activated if there is a slot for it: a free slot of the plan, or one that an old worker is about
 /// to leave, but not one that is reserved until another worker's last job is over. Canaries come first; they need no
 /// slot if a surge worker is allowed.
-fn admits(sorted: &SortedWorkers<'_>, want: GroupTarget) -> Vec<WorkerId> {
-    let admitted = |workers: &[&GroupWorker]| workers.iter().filter(|m| m.state.is_admitted()).count() as u32;
+fn activations(sorted: &SortedWorkers<'_>, want: GroupTarget) -> Vec<WorkerId> {
+    let activated = |workers: &[&GroupWorker]| workers.iter().filter(|m| m.state.is_activated()).count() as u32;
     let stale = sorted.stale.len() as u32;
     let at_work = (sorted.current.len() + sorted.nearly_exhausted.len()) as u32 + sorted.settled.count + stale;
-    let beside = admitted(&sorted.unneeded) + admitted(&sorted.canaries) + sorted.kept + sorted.draining;
+    let beside = activated(&sorted.unneeded) + activated(&sorted.canaries) + sorted.kept + sorted.draining;
     let canaries = ready(&sorted.canaries).count();
     let free = match want.surge {
         0 => want.count.saturating_sub(at_work + beside) as usize,
@@ -199,7 +199,7 @@ fn ready<'a>(workers: &'a [&GroupWorker]) -> impl Iterator<Item = WorkerId> + 'a
     workers.iter().filter(|m| matches!(m.state, WorkerState::Ready)).map(|m| m.id)
 }
 
-fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<(WorkerId, ExitReason)> {
+fn drains(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<(WorkerId, ExitReason)> {
     let SortedWorkers {
         successors,
         current,
@@ -214,7 +214,7 @@ fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<
     } = sorted;
     let serving = |workers: &[&GroupWorker]| workers.iter().filter(|m| m.state.is_serving()).count() as u32;
     let still = serving(current) + settled.count + serving(nearly_exhausted) + stale.len() as u32;
-    let mut dismiss: Vec<(WorkerId, ExitReason)> = unneeded.iter().map(|m| (m.id, ExitReason::Surplus)).collect();
+    let mut drain: Vec<(WorkerId, ExitReason)> = unneeded.iter().map(|m| (m.id, ExitReason::Surplus)).collect();
     let reason = if want.count == 0 { ExitReason::Surplus } else { ExitReason::Replaced };
 
     // Old ones drain as new ones serve; with no surge one drains first, once its successor is ready and all others
@@ -223,11 +223,11 @@ fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<
     let all_serve = *draining == 0 && still + serving(canaries) >= want.count + slots;
     let first = u32::from(want.surge == 0 && ready(successors).next().is_some() && all_serve);
     let go = ahead.max(first).min(stale.len() as u32) as usize;
-    dismiss.extend(stale.iter().take(go).map(|m| (m.id, reason)));
+    drain.extend(stale.iter().take(go).map(|m| (m.id, reason)));
 
     // A worker without jobs left takes none: it stays only so that its function is not without a worker meanwhile.
     let short = want.count.saturating_sub(still) as usize;
-    dismiss.extend(exhausted.iter().take(exhausted.len().saturating_sub(short)).map(|m| (m.id, reason)));
+    drain.extend(exhausted.iter().take(exhausted.len().saturating_sub(short)).map(|m| (m.id, reason)));
 
     // Fewer are wanted: those that are not at work drain first, then the youngest.
     let waiting = successors.len().min(nearly_exhausted.len());
@@ -239,8 +239,8 @@ fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<
         rest.sort_by_key(|(is_serving, id)| (*is_serving, std::cmp::Reverse(*id)));
     }
     let reason = if slots > 0 { ExitReason::Replaced } else { ExitReason::Surplus };
-    dismiss.extend(rest.iter().take(surplus).map(|(_, id)| (*id, reason)));
-    dismiss
+    drain.extend(rest.iter().take(surplus).map(|(_, id)| (*id, reason)));
+    drain
 }
 
 /// A state without its times, for test tables.

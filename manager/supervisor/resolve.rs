@@ -4,8 +4,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::system::channel::{Channel, ChannelRead, MAX_MESSAGE};
+use crate::system::child_exit;
 use crate::system::errors::reason;
-use crate::system::exit;
 use crate::system::spawn::{CHANNEL_FD, inherited};
 use crate::worker::messages;
 
@@ -22,15 +22,15 @@ pub(crate) type ResolveResult = Result<Vec<SocketAddr>, String>;
 pub(crate) fn main() -> ! {
     let Some(channel) = inherited(CHANNEL_FD).map(Channel::from_fd) else {
         eprintln!("gm-native: {ROLE} is how the manager looks names up; it does nothing by hand");
-        exit::now(2);
+        child_exit::now(2);
     };
     let mut buffer = vec![0; MAX_MESSAGE];
-    let Ok(ChannelRead::Message(length, _)) = channel.receive(&mut buffer, DEADLINE) else { exit::now(1) };
-    let Ok((host, port)) = messages::decode::<(String, u16)>(&buffer[..length]) else { exit::now(1) };
+    let Ok(ChannelRead::Message(length, _)) = channel.receive(&mut buffer, DEADLINE) else { child_exit::now(1) };
+    let Ok((host, port)) = messages::decode::<(String, u16)>(&buffer[..length]) else { child_exit::now(1) };
     let answer: ResolveResult = match (host.as_str(), port).to_socket_addrs() {
         Ok(addresses) => Ok(addresses.take(64).collect()),
         Err(error) => Err(format!("the name {host} cannot be looked up: {}", reason(&error))),
     };
     let sent = channel.send(&messages::encode(&answer), DEADLINE);
-    exit::now(i32::from(sent.is_err()));
+    child_exit::now(i32::from(sent.is_err()));
 }

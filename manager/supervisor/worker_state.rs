@@ -86,7 +86,7 @@ pub(crate) enum Trigger {
     /// It reports that a job server has answered.
     Ready,
     /// There is a slot for it: it is activated.
-    Admit,
+    Activate,
     /// It reports that its functions are registered.
     Serving,
     /// It reports that it takes no more jobs.
@@ -94,7 +94,7 @@ pub(crate) enum Trigger {
     /// It reports that a library cannot be loaded or used; it exits by itself.
     CannotServe,
     /// It must drain, for this reason; it is killed at the deadline, if there is one.
-    Dismiss(ExitReason, Option<Duration>),
+    Drain(ExitReason, Option<Duration>),
     /// Its job is past its timeout and has until this deadline to end.
     Overdue(Duration),
     /// The overdue job has ended after all: the worker drains for this reason, and is killed at the deadline, if there
@@ -132,10 +132,10 @@ impl WorkerState {
             (Self::Starting { .. }, H::Advances(deadline)) => (Self::Starting { deadline }, Effect::Nothing),
             (Self::Starting { .. }, H::Loaded) => (Self::Loaded { since: now }, Effect::Nothing),
             (Self::Starting { .. } | Self::Loaded { .. }, H::Ready) => (Self::Ready, Effect::Nothing),
-            (Self::Ready, H::Admit) => (Self::Activating, Effect::Activate),
+            (Self::Ready, H::Activate) => (Self::Activating, Effect::Activate),
             (Self::Activating, H::Serving) => (Self::Serving { since: now }, Effect::Nothing),
             // A message out of order comes from a plugin, or late: it changes nothing.
-            (state, H::Advances(_) | H::Loaded | H::Ready | H::Admit | H::Serving) => (state, Effect::Nothing),
+            (state, H::Advances(_) | H::Loaded | H::Ready | H::Activate | H::Serving) => (state, Effect::Nothing),
 
             (Self::Draining { .. } | Self::Killed { .. }, H::StopsTaking) => (self, Effect::Nothing),
             (_, H::StopsTaking) => (Self::Draining { reason: ExitReason::ByItself, deadline: None }, Effect::Nothing),
@@ -146,13 +146,13 @@ impl WorkerState {
             }
             (state, H::CannotServe) => (state, Effect::Nothing),
 
-            (Self::Killed { .. }, H::Dismiss(..)) => (self, Effect::Nothing),
-            (Self::Draining { reason, deadline }, H::Dismiss(_, another)) => {
+            (Self::Killed { .. }, H::Drain(..)) => (self, Effect::Nothing),
+            (Self::Draining { reason, deadline }, H::Drain(_, another)) => {
                 (Self::Draining { reason, deadline: deadline.into_iter().chain(another).min() }, Effect::Nothing)
             }
             // Nothing reads commands while a library loads, and there is no job to finish.
-            (Self::Starting { .. }, H::Dismiss(reason, _)) => (Self::Killed { reason }, Effect::Kill(reason)),
-            (_, H::Dismiss(reason, deadline)) => (Self::Draining { reason, deadline }, Effect::Drain),
+            (Self::Starting { .. }, H::Drain(reason, _)) => (Self::Killed { reason }, Effect::Kill(reason)),
+            (_, H::Drain(reason, deadline)) => (Self::Draining { reason, deadline }, Effect::Drain),
 
             (Self::Starting { deadline }, H::Tick) if now >= deadline => {
                 (Self::Killed { reason: ExitReason::StartTimeout }, Effect::Kill(ExitReason::StartTimeout))
@@ -220,7 +220,7 @@ impl WorkerState {
     }
 
     /// Whether it takes jobs or is about to.
-    pub(crate) fn is_admitted(self) -> bool {
+    pub(crate) fn is_activated(self) -> bool {
         matches!(self, Self::Activating | Self::Serving { .. })
     }
 
@@ -267,7 +267,7 @@ mod tests {
         let being_killed = Killed { reason: ExitReason::StartTimeout };
         let by_itself = Draining { reason: ExitReason::ByItself, deadline: None };
         let replaced = Draining { reason: ExitReason::Replaced, deadline: None };
-        let dismiss = H::Dismiss(ExitReason::Replaced, None);
+        let drain = H::Drain(ExitReason::Replaced, None);
         let nothing = |state: WorkerState| (state, Effect::Nothing);
         let killed = |reason| (Killed { reason }, Effect::Kill(reason));
         let states = [starting, late, loaded, Ready, Activating, serving, draining, overdue, timed_out, being_killed];
@@ -318,7 +318,7 @@ mod tests {
                 ],
             ),
             (
-                H::Admit,
+                H::Activate,
                 [
                     nothing(starting),
                     nothing(late),
@@ -378,7 +378,7 @@ mod tests {
                 ],
             ),
             (
-                dismiss,
+                drain,
                 [
                     killed(ExitReason::Replaced),
                     killed(ExitReason::Replaced),
@@ -485,7 +485,7 @@ mod tests {
             (None, None, None),
         ] {
             let draining = |deadline| WorkerState::Draining { reason: ExitReason::Replaced, deadline };
-            let stepped = draining(first).step(Trigger::Dismiss(ExitReason::Stop, second), NOW);
+            let stepped = draining(first).step(Trigger::Drain(ExitReason::Stop, second), NOW);
             assert_eq!(stepped, (draining(both), Effect::Nothing), "{first:?}, then {second:?}");
         }
     }

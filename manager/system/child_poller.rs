@@ -70,7 +70,7 @@ impl ChildPoller {
         let _ = self.epoll.get_ref().0.delete(fd);
     }
 
-    /// Stops polling a descriptor until [`ChildPoller::listen_again`], so that its pipe fills up and the process that
+    /// Stops polling a descriptor until [`ChildPoller::resume_paused`], so that its pipe fills up and the process that
     /// writes into it waits.
     pub(crate) fn pause(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
         // epoll still reports that the other side closed; EPOLLONESHOT limits that to once.
@@ -78,7 +78,7 @@ impl ChildPoller {
     }
 
     /// Polls again after [`ChildPoller::pause`].
-    pub(crate) fn listen_again(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
+    pub(crate) fn resume_paused(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
         self.change(fd, child, child_fd, EpollFlags::EPOLLIN);
     }
 

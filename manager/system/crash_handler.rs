@@ -2,7 +2,7 @@
 //!
 //! It runs on a stack of its own where the thread has one, calls only what is async-signal-safe, takes no lock and
 //! allocates nothing. It never hangs: a crash inside it kills the process, since all signals are blocked meanwhile, and
-//! so does the kernel after [`MOST`]. It never returns into code that would crash again for ever, either: see
+//! so does the kernel after [`MAX_TIME`]. It never returns into code that would crash again for ever, either: see
 //! [`end_here`]. Whatever is saved is for the manager, in the [crash area](super::crash_area).
 //!
 //! No SA_RESETHAND: a second thread that crashes would end the process while the first is being saved.
@@ -33,7 +33,7 @@ pub(crate) const SIGNALS: [c_int; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
 
 /// The kernel kills a process whose handler takes longer.
-const MOST: Duration = Duration::from_secs(5);
+const MAX_TIME: Duration = Duration::from_secs(5);
 /// How often, 10 ms apart, a thread that crashes looks whether another has been saved.
 const LOOKS: u32 = 100;
 /// What the handler may use of its stack, beside what the kernel saves there.
@@ -120,7 +120,7 @@ extern "C" fn on_crash(signal: c_int, info: *mut siginfo_t, context: *mut c_void
             end_here();
         }
     } else {
-        let watchdog = stop_signal::kill_after(MOST);
+        let watchdog = stop_signal::kill_after(MAX_TIME);
         if wait_for_turn() {
             save(Cause::Crash, info, context);
         }

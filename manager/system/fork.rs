@@ -16,7 +16,7 @@ use std::sync::atomic::{
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
-use super::exit;
+use super::child_exit;
 
 /// Exit code of a forked child that returned from a plugin (sysexits' "internal software error").
 pub(crate) const CAME_BACK: i32 = 70;
@@ -106,7 +106,7 @@ fn exit_child() -> ! {
     if let Some(on_return) = ON_RETURN.get() {
         on_return();
     }
-    exit::now(CAME_BACK)
+    child_exit::now(CAME_BACK)
 }
 
 /// Reports a returned child on standard error, in case anything reads it. Takes no lock and allocates nothing.

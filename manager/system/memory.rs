@@ -29,13 +29,13 @@ pub(crate) fn give_back() {
 fn drop_stack_below((low, high): (usize, usize)) {
     const PAGE: usize = 4096;
     const KEEP: usize = 4 * PAGE;
-    const MOST: usize = 1 << 20;
+    const MAX_DEPTH: usize = 1 << 20;
     let mark = 0_u8;
     let top = ((&raw const mark).addr() & !(PAGE - 1)) - KEEP;
     if !(low..high).contains(&top) {
         return;
     }
-    let start = low.max(top.saturating_sub(MOST));
+    let start = low.max(top.saturating_sub(MAX_DEPTH));
     // SAFETY: the range lies inside this thread's stack, whole pages and at least three pages below this frame, where
     // no live value and no red zone can be; such pages read as zero when they are next touched.
     unsafe { libc::madvise(start as *mut libc::c_void, top - start, libc::MADV_DONTNEED) };

@@ -11,7 +11,7 @@ use gm_plugin_api::abi::RawFail;
 use crate::plugins::loader::ResultBytes;
 use crate::scoreboard::WorkerActivity;
 use crate::system::errors::reason;
-use crate::system::{clock, exit};
+use crate::system::{child_exit, clock};
 use crate::worker::broken_connection::LastJob;
 use crate::worker::failures::FailureReports;
 use crate::worker::grab::grab_packet;
@@ -59,7 +59,7 @@ fn size(outcome: &PluginOutcome) -> u64 {
 impl Worker {
     /// Sends a job's answer and, in the same write, asks for the next jobs. Returns the time when sending began.
     pub(super) fn answer(&mut self, server: usize, finished: FinishedJob) -> Duration {
-        let FinishedJob { outcome, mut end, left_scoreboard_alone } = finished;
+        let FinishedJob { outcome, mut end, scoreboard_intact } = finished;
         let began = end.function != usize::MAX;
         if began {
             let connection = self.sessions[server].connection_ref().map_or(0, |connection| connection.number);
@@ -89,11 +89,11 @@ impl Worker {
             self.manager_link.poll_commands(now);
         }
         let mut outcome = job::within(outcome, self.limits.max_packet, self.runner.last.handle.len() + 1);
-        if !left_scoreboard_alone {
+        if !scoreboard_intact {
             self.runner.scoreboard.recover();
             self.log_overwritten(&end);
         }
-        self.exit_conditions.is_broken |= !left_scoreboard_alone;
+        self.exit_conditions.is_broken |= !scoreboard_intact;
         self.resume_answers();
         end.succeeded = outcome.is_ok();
         end.bytes_out = outcome.as_ref().map_or(0, |result| result.len() as u64);
@@ -142,7 +142,7 @@ impl Worker {
         self.manager_link.log(1, None, &format!("{why}; the worker ends, its job goes to another"));
         if !self.sessions.iter().any(ServerSession::is_answering) {
             self.runner.scoreboard.activity(WorkerActivity::Idle);
-            exit::now(CANNOT_SERVE);
+            child_exit::now(CANNOT_SERVE);
         }
         // Jobs of other servers are done, and their answers are being sent.
         let now = clock::now();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::serve::Worker;
 use crate::scoreboard::WorkerActivity;
-use crate::system::{clock, exit};
+use crate::system::{child_exit, clock};
 use crate::worker::CONNECTION_BROKEN;
 
 /// The last job that was run. Its handle stays on the scoreboard until the next one begins.
@@ -77,7 +77,7 @@ impl Worker {
             }
         };
         self.manager_link.log(1, None, &text);
-        exit::now(CONNECTION_BROKEN);
+        child_exit::now(CONNECTION_BROKEN);
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct FinishedJob {
     /// How the job ended, for the scoreboard; the result's length is set later.
     pub end: JobEnd,
     /// Whether the scoreboard is intact, not overwritten by the job.
-    pub left_scoreboard_alone: bool,
+    pub scoreboard_intact: bool,
 }
 
 /// Which job of which connection is to be run.
@@ -52,13 +52,13 @@ pub(crate) fn run(
     crash_handler::job_begins(number, job.workload);
     let outcome = functions[index].run(&job, number);
     crash_handler::job_ends();
-    let left_scoreboard_alone = scoreboard.is_intact(number);
+    let scoreboard_intact = scoreboard.is_intact(number);
     scoreboard.returned();
     let run_ns = u64::try_from((clock::now().saturating_sub(started)).as_nanos()).unwrap_or(u64::MAX);
     let succeeded = outcome.is_ok();
     let bytes_in = job.workload.len() as u64;
     let end = JobEnd { function: index, succeeded, bytes_in, bytes_out: 0, run_ns };
-    FinishedJob { outcome, end, left_scoreboard_alone }
+    FinishedJob { outcome, end, scoreboard_intact }
 }
 
 /// A job for a function this worker never offered: failing it shows that, completing it would lose work silently.
@@ -76,7 +76,7 @@ pub(crate) fn name(job: &AssignedJob<'_>) -> JobName {
 pub(crate) fn refused(reason: String) -> FinishedJob {
     let outcome = Err(failure(reason));
     let end = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 0, bytes_out: 0, run_ns: 0 };
-    FinishedJob { outcome, end, left_scoreboard_alone: true }
+    FinishedJob { outcome, end, scoreboard_intact: true }
 }
 
 /// A job whose workload is larger than a packet may be: it fails, or every worker would get it in turn. It does not

@@ -29,7 +29,7 @@ pub(crate) const REASON_CUT: usize = 8 * 1024;
 /// Marks a truncation.
 const TRUNCATED: &str = "...(truncated)";
 /// Buffer size for the message of a forked child that returned; if the job's name does not fit, the job is left out.
-const CAME_BACK_ROOM: usize = 4096;
+const RETURNED_CHILD_ROOM: usize = 4096;
 
 /// The worker's end of the channel.
 pub(crate) struct ManagerLink {
@@ -220,8 +220,8 @@ impl ManagerLink {
     }
 
     /// Reports that this forked child has returned from a plugin. Takes no lock and no memory.
-    pub(crate) fn child_came_back(&self, job: Option<(&str, &[u8])>) {
-        let mut buffer = [0; CAME_BACK_ROOM];
+    pub(crate) fn forked_child_returned(&self, job: Option<(&str, &[u8])>) {
+        let mut buffer = [0; RETURNED_CHILD_ROOM];
         let length = messages::encode_came_back(&mut buffer, std::process::id(), job);
         self.send_in_child(&buffer[..length]);
     }

@@ -246,7 +246,7 @@ pub(crate) enum WorkerMessage {
         lines: u64,
     },
     /// A process that the plugin forked has returned from the plugin, and exits. The process itself sends this.
-    ForkCameBack {
+    ForkedChildReturned {
         /// Its process id.
         child: u32,
         /// The job in which it was forked, where it was in one.
@@ -286,12 +286,12 @@ pub(crate) struct JobName {
     pub handle: String,
 }
 
-/// [`WorkerMessage::ForkCameBack`] from borrowed parts, written where it fits and nowhere else: a forked child of a
+/// [`WorkerMessage::ForkedChildReturned`] from borrowed parts, written where it fits and nowhere else: a forked child of a
 /// process with threads should not ask for memory. Without the job where that makes it too long. Returns its length.
 pub(crate) fn encode_came_back(buffer: &mut [u8], child: u32, job: Option<(&str, &[u8])>) -> usize {
     #[derive(Serialize)]
     enum Borrowed<'a> {
-        ForkCameBack { child: u32, job: Option<JobName<'a>> },
+        ForkedChildReturned { child: u32, job: Option<JobName<'a>> },
     }
     #[derive(Serialize)]
     struct JobName<'a> {
@@ -301,7 +301,7 @@ pub(crate) fn encode_came_back(buffer: &mut [u8], child: u32, job: Option<(&str,
     let room = buffer.len();
     let mut write = |job| {
         let mut rest = &mut *buffer;
-        serde_json::to_writer(&mut rest, &Borrowed::ForkCameBack { child, job }).ok().map(|()| room - rest.len())
+        serde_json::to_writer(&mut rest, &Borrowed::ForkedChildReturned { child, job }).ok().map(|()| room - rest.len())
     };
     let named = job.map(|(function, handle)| JobName { function, handle: std::str::from_utf8(handle).unwrap_or("?") });
     write(named).or_else(|| write(None)).unwrap_or(0)
@@ -338,7 +338,7 @@ mod tests {
             let mut buffer = [0; 200];
             let length = encode_came_back(&mut buffer, 4711, given);
             let message = decode::<WorkerMessage>(&buffer[..length]).unwrap();
-            assert_eq!(message, WorkerMessage::ForkCameBack { child: 4711, job: expected });
+            assert_eq!(message, WorkerMessage::ForkedChildReturned { child: 4711, job: expected });
         }
         assert_eq!(encode_came_back(&mut [0; 8], 4711, None), 0);
     }

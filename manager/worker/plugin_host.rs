@@ -168,7 +168,7 @@ extern "C" fn stopping(_job: u64) -> bool {
 }
 
 /// What a forked child that returned from the plugin does before it ends: it reports itself for the log.
-pub(super) fn child_came_back() {
+pub(super) fn forked_child_returned() {
     let Some(manager_link) = manager_link() else { return };
     let current = match CURRENT.try_lock() {
         Ok(current) => Some(current),
@@ -176,5 +176,5 @@ pub(super) fn child_came_back() {
         Err(TryLockError::WouldBlock) => None,
     };
     let job = current.as_ref().filter(|current| current.number != 0);
-    manager_link.child_came_back(job.map(|job| (job.function.as_str(), job.handle.as_slice())));
+    manager_link.forked_child_returned(job.map(|job| (job.function.as_str(), job.handle.as_slice())));
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 const LONGEST_PROBATION: u32 = 65_536;
 /// Minimum number of short jobs between two long ones, per job in the window. With fewer, more than one job in a
 /// hundred would wait for a long one, so the next probation is longer.
-const SOON: u32 = 100;
+const MIN_SHORT_JOBS: u32 = 100;
 /// If a run time or size drops, only this fraction (1/16) of the drop counts, so that the window opens slowly.
-const WEIGHT: u64 = 16;
+const DECAY: u64 = 16;
 /// Bytes of workloads and answers of the jobs that a worker may hold: workloads wait in its receive buffer, and a job
 /// waits while the answers before it are sent.
 const MAX_HELD_BYTES: u64 = 64 * 1024;
@@ -65,7 +65,7 @@ impl Prefetch {
         }
         let was_open = !self.is_on_probation();
         let since_open = self.short_jobs.saturating_sub(self.probation);
-        if was_open && since_open < self.most.saturating_mul(SOON) {
+        if was_open && since_open < self.most.saturating_mul(MIN_SHORT_JOBS) {
             self.probation = self.probation.saturating_mul(2).min(LONGEST_PROBATION.max(self.first_probation));
         } else if was_open {
             self.probation = self.first_probation;
@@ -99,21 +99,21 @@ fn nanos(time: Duration) -> u64 {
 
 /// A moving value that rises at once and falls slowly.
 fn follow(before: u64, now: u64) -> u64 {
-    now.max(before - before.saturating_sub(now) / WEIGHT)
+    now.max(before - before.saturating_sub(now) / DECAY)
 }
 
 /// How many GRABs may be outstanding to one job server: one after each NO_JOB, doubled with each job. So a server that
 /// has a job only now and then is not sent 64 GRABs for each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SlowStart(u32);
+pub(super) struct GrabRamp(u32);
 
-impl Default for SlowStart {
+impl Default for GrabRamp {
     fn default() -> Self {
         Self(1)
     }
 }
 
-impl SlowStart {
+impl GrabRamp {
     /// A job came.
     pub(super) fn job(&mut self) {
         self.0 = self.0.saturating_mul(2);
@@ -238,7 +238,9 @@ mod tests {
             assert_eq!(prefetch.window(), 1);
         }
         assert_eq!(lengths, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 65_536, 65_536]);
-        for (jobs, expected) in [(8 * SOON, 1_000), (8 * SOON - 1, 2_000), (8 * SOON, 1_000)] {
+        for (jobs, expected) in
+            [(8 * MIN_SHORT_JOBS, 1_000), (8 * MIN_SHORT_JOBS - 1, 2_000), (8 * MIN_SHORT_JOBS, 1_000)]
+        {
             jobs_to_open(&mut prefetch);
             (0..jobs).for_each(|_| prefetch.job_ended(us(1), 16));
             prefetch.job_ended(HOLD, 16);
@@ -257,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_server_is_asked_for_as_much_as_it_has() {
-        let mut start = SlowStart::default();
+        let mut start = GrabRamp::default();
         let windows: Vec<u32> = (0..5).map(|_| (start.window(), start.job()).0).collect();
         assert_eq!(windows, [1, 2, 4, 8, 16]);
         start.no_job();

@@ -9,11 +9,11 @@ use crate::worker::serve::Worker;
 use crate::worker::session::ServerSession;
 
 /// How long to wait for job servers that have not done their part.
-const MOMENT: Duration = Duration::from_millis(200);
+const ANSWER_WAIT: Duration = Duration::from_millis(200);
 
 /// The progress of a worker's start.
 #[derive(Debug, Default)]
-pub(super) struct Startup {
+pub(super) struct WorkerStartup {
     /// Whether it got the command to connect.
     pub(super) may_connect: bool,
     /// Until it is ready.
@@ -53,14 +53,14 @@ impl StartupStep {
 
     /// Whether to report now that it is over; true once. `settled`: there is nothing left to wait for.
     pub(super) fn ends(&mut self, now: Duration, settled: bool) -> bool {
-        let ends = !self.over && self.began.is_some_and(|began| settled || now >= began.saturating_add(MOMENT));
+        let ends = !self.over && self.began.is_some_and(|began| settled || now >= began.saturating_add(ANSWER_WAIT));
         self.over |= ends;
         ends
     }
 
     /// When waiting ends, if something is still awaited.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.began.filter(|_| !self.over).map(|began| began.saturating_add(MOMENT))
+        self.began.filter(|_| !self.over).map(|began| began.saturating_add(ANSWER_WAIT))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::worker::messages::{Command, WorkerConfig, WorkerLimits, WorkerMessage
 use crate::worker::plugin::LoadedFunction;
 use crate::worker::prefetch::Prefetch;
 use crate::worker::proctitle::ProcTitle;
-use crate::worker::ready::Startup;
+use crate::worker::ready::WorkerStartup;
 use crate::worker::renewal::Renewal;
 use crate::worker::session::ServerSession;
 use crate::worker::trace;
@@ -34,7 +34,7 @@ pub(super) struct Worker {
     /// The number of connections so far, which is also the number of the last one.
     pub(super) connections: u32,
     pub(super) runner: JobRunner,
-    pub(super) startup: Startup,
+    pub(super) startup: WorkerStartup,
     /// When draining began.
     pub(super) draining: Option<Duration>,
     /// Which functions the job servers are told of.
@@ -91,7 +91,7 @@ impl Worker {
                 max_packet: config.limits.max_packet,
                 last: LastNames::default(),
             },
-            startup: Startup::default(),
+            startup: WorkerStartup::default(),
             draining: None,
             offered: vec![true; offered],
             renewal: None,

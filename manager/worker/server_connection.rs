@@ -8,7 +8,7 @@ mod states;
 
 use std::time::Duration;
 
-use super::prefetch::SlowStart;
+use super::prefetch::GrabRamp;
 use super::spin_guard::{AfterNoJob, SpinGuard};
 pub(crate) use states::{DrainStep, Reaction, ServerMessage, Timeout};
 use states::{GrabForm, Intake, JobRequest, OutstandingEchoes, OutstandingGrabs, Phase};
@@ -46,7 +46,7 @@ pub(crate) struct ServerConnection {
     /// How many jobs ran since anything was received.
     unconfirmed_jobs: u32,
     spin: SpinGuard,
-    slow_start: SlowStart,
+    slow_start: GrabRamp,
     pause_until: Duration,
     /// How long the server took to accept what was sent last: its answer may take as long again.
     slack: Duration,
@@ -70,7 +70,7 @@ impl ServerConnection {
             received_at: now,
             unconfirmed_jobs: 0,
             spin: SpinGuard::default(),
-            slow_start: SlowStart::default(),
+            slow_start: GrabRamp::default(),
             pause_until: Duration::ZERO,
             slack: Duration::ZERO,
         }

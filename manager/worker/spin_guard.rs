@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 /// A wake-up this soon after PRE_SLEEP counts as immediate.
-const AT_ONCE: Duration = Duration::from_millis(2);
+const IMMEDIATELY: Duration = Duration::from_millis(2);
 /// This many of them in a row are normal.
 const ROUNDS: u32 = 3;
 /// This many false wake-ups in a row are no coincidence.
@@ -63,7 +63,7 @@ impl SpinGuard {
 
     /// NOOP came while asleep.
     pub(super) fn woken(&mut self, now: Duration) {
-        let at_once = now.saturating_sub(self.fell_asleep) < AT_ONCE;
+        let at_once = now.saturating_sub(self.fell_asleep) < IMMEDIATELY;
         self.rounds = if at_once { self.rounds.saturating_add(1) } else { 0 };
     }
 

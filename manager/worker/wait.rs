@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::gearman::packet::encode;
 use crate::scoreboard::WorkerActivity;
 use crate::system::errors::reason;
-use crate::system::{clock, exit};
+use crate::system::{child_exit, clock};
 use crate::worker::manager_link::POLL_INTERVAL;
 use crate::worker::serve::Worker;
 use crate::worker::server_connection::{ServerConnection, Timeout};
@@ -116,7 +116,7 @@ impl Worker {
         let text = format!("the worker cannot wait for jobs and ends: poll failed: {}{cause}", reason(&error));
         self.manager_link.log(1, None, &text);
         self.runner.scoreboard.activity(WorkerActivity::Idle);
-        exit::now(CANNOT_SERVE)
+        child_exit::now(CANNOT_SERVE)
     }
 
     fn serve_socket(&mut self, server: usize, flags: PollFlags) {

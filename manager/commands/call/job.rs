@@ -23,7 +23,7 @@ use crate::system::errors::reason;
 use crate::system::proctitle;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
-use crate::system::{crash_handler, exit, fork, handlers};
+use crate::system::{child_exit, crash_handler, fork, handlers};
 use crate::worker::job::{self, Assignment, within};
 use crate::worker::messages::{WorkerMessage, decode, encode};
 use crate::worker::plugin::{LoadedFunction, explain};
@@ -71,7 +71,7 @@ struct Inheritance {
 pub fn main() -> ! {
     let Some(inheritance) = inherit() else {
         eprintln!("gm-native: {ROLE} is how `gm-native call` runs a job; it does nothing by hand");
-        exit::now(2);
+        child_exit::now(2);
     };
     proctitle::set_short(&format!("gm:{}", inheritance.order.function));
     let file = DisplayPath(Path::new(&inheritance.order.library)).to_string();
@@ -82,7 +82,7 @@ pub fn main() -> ! {
             1
         }
     };
-    exit::flushed(code)
+    child_exit::flushed(code)
 }
 
 fn inherit() -> Option<Inheritance> {

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::plugins::identity::FileIdentity;
     use crate::plugins::listing::SkipReason;
-    use crate::plugins::scan::{Candidate, NotAFile};
+    use crate::plugins::scan::{Candidate, Obstacle};
 
     const WAIT: Duration = Duration::from_secs(1);
 
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_was_removed_while_no_manager_ran_is_forgotten_unless_it_may_be_out_of_sight() {
-        let obstacle = |name| NotAFile {
+        let obstacle = |name| Obstacle {
             function: FunctionName::new(name).unwrap(),
             dir: "/w".into(),
             path: "/w/a.so".into(),

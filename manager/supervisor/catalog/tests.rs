@@ -406,7 +406,7 @@ fn a_directory_made_again_is_filled_slowly_too() {
 fn link() -> ScanResult {
     let (path, reason) = (PathBuf::from("/w/a.so"), SkipReason::Dangling("nowhere".into()));
     let function = FunctionName::new("a").unwrap();
-    let obstacle = NotAFile { function, dir: "/w".into(), path: path.clone(), reason: reason.clone() };
+    let obstacle = Obstacle { function, dir: "/w".into(), path: path.clone(), reason: reason.clone() };
     ScanResult { skipped: vec![(path, reason)], obstacles: vec![obstacle], ..ScanResult::default() }
 }
 

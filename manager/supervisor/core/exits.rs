@@ -11,27 +11,27 @@ use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::backoff::IdleDeath;
-use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
+use crate::supervisor::event::{Death, DeathContext, Event, seconds, several};
 use crate::supervisor::exit_cause::ExitCause;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
 use crate::system::reap::ExitStatus;
 
 /// The exit code with which a library's `new()` asks not to be started again.
-const DO_NOT_START_ME_AGAIN: i32 = 125;
+const EXIT_DO_NOT_RESTART: i32 = 125;
 
 impl Core {
     /// A worker's process is gone.
     pub(super) fn ended(&mut self, id: WorkerId, exit_report: &ExitReport, now: Duration) {
         let Some(worker) = self.workers.remove(id) else {
-            return self.do_next(Action::Release { worker: id, answer: None });
+            return self.push_action(Action::Release { worker: id, answer: None });
         };
         self.forget_connections(id);
         let (decided, answer) = self.settle_job(&worker, exit_report, now);
         self.count_lost_job(&worker, exit_report, now);
         self.report_exit(id, &worker, exit_report, decided, now);
         // Only after the report, so that the log has the reason for a job's second run whatever happens to the manager.
-        self.do_next(Action::Release { worker: id, answer });
+        self.push_action(Action::Release { worker: id, answer });
         self.worker_of_request_ended(id, exit_report, decided, now);
     }
 
@@ -70,7 +70,7 @@ impl Core {
         if death.report.is_some() || quarantines {
             let server = exit_report.server.and_then(|server| worker.servers.get(server));
             let server = server.and_then(|server| self.servers.get(*server)).map(|server| server.name.clone());
-            self.do_next(Action::Examine { worker: id, death: Box::new(death), server, quarantines });
+            self.push_action(Action::Examine { worker: id, death: Box::new(death), server, quarantines });
         }
         if by_us || worker.died_while_draining(exit_report) || self.fails_beside_others(worker, exit_report, &how, now)
         {
@@ -106,7 +106,7 @@ impl Core {
         now: Duration,
     ) -> bool {
         let Some(failed) = worker.at_start().cloned() else { return false };
-        let ends = [ExitStatus::Signal(libc::SIGKILL), ExitStatus::Exit(DO_NOT_START_ME_AGAIN)];
+        let ends = [ExitStatus::Signal(libc::SIGKILL), ExitStatus::Exit(EXIT_DO_NOT_RESTART)];
         let fails = !(worker.canary.is_some() && ends.contains(&exit_report.end))
             && self.is_isolated_by(worker, &failed, &format!("a worker {how}"), now);
         if fails {
@@ -290,8 +290,7 @@ fn clause(how: &str) -> String {
 /// The function and version that asked not to be restarted. A canary's new version is rejected anyway.
 fn refused_restart<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Option<&'a FunctionVersion> {
     let StartStage::Making(index) = worker.start.stage else { return None };
-    let function =
-        worker.functions.get(index).filter(|_| exit_report.end == ExitStatus::Exit(DO_NOT_START_ME_AGAIN))?;
+    let function = worker.functions.get(index).filter(|_| exit_report.end == ExitStatus::Exit(EXIT_DO_NOT_RESTART))?;
     let tried = worker.canary.iter().flatten().any(|tried| tried.function == function.function);
     (!tried).then_some(function)
 }
@@ -323,10 +322,10 @@ fn death_event(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob
 
 /// Whether a report is written of a death: the worker had a job, or crashed. Not where we killed it, unless that was
 /// for the job's sake.
-pub(super) fn is_examined(ended_by_us: Option<ExitReason>, at: &DeathAt, end: ExitStatus) -> bool {
+pub(super) fn is_examined(ended_by_us: Option<ExitReason>, at: &DeathContext, end: ExitStatus) -> bool {
     match ended_by_us {
         Some(reason) => reason == ExitReason::JobTimeout,
-        None => matches!(at, DeathAt::Job { .. } | DeathAt::Unknown) || matches!(end, ExitStatus::Signal(_)),
+        None => matches!(at, DeathContext::Job { .. } | DeathContext::Unknown) || matches!(end, ExitStatus::Signal(_)),
     }
 }
 
@@ -336,21 +335,21 @@ fn death_at(
     exit_cause: &ExitCause,
     end: ExitStatus,
     decided: LostJob,
-) -> (DeathAt, Option<ShortHash>) {
+) -> (DeathContext, Option<ShortHash>) {
     if let Some(FunctionVersion { function, hash }) = worker.at_start().cloned() {
         let at = match worker.start.stage {
-            StartStage::Making(_) => DeathAt::New { function },
-            _ => DeathAt::Load { function },
+            StartStage::Making(_) => DeathContext::New { function },
+            _ => DeathContext::Load { function },
         };
         return (at, Some(hash));
     }
     match exit_cause {
-        _ if worker.start.stage == StartStage::Begins => (DeathAt::Start, None),
+        _ if worker.start.stage == StartStage::Begins => (DeathContext::Start, None),
         ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
             let Some(FunctionVersion { function, hash }) = worker.functions.get(lost.function).cloned() else {
-                return (DeathAt::Unknown, None);
+                return (DeathContext::Unknown, None);
             };
-            let at = DeathAt::Job {
+            let at = DeathContext::Job {
                 function,
                 handle: String::from_utf8_lossy(&lost.handle).into_owned(),
                 unique: lost.unique.clone(),
@@ -364,7 +363,7 @@ fn death_at(
             };
             (at, Some(hash))
         }
-        ExitCause::Unknown => (DeathAt::Unknown, None),
-        ExitCause::OutsideJob | ExitCause::Drained => (DeathAt::Idle, None),
+        ExitCause::Unknown => (DeathContext::Unknown, None),
+        ExitCause::OutsideJob | ExitCause::Drained => (DeathContext::Idle, None),
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Groups {
     /// failure, or on the progress of a slow start.
     entangled: BTreeSet<GroupKey>,
     /// What is known of the others.
-    known: BTreeMap<GroupKey, KnownGroup>,
+    known: BTreeMap<GroupKey, GroupCache>,
 }
 
 impl Groups {
@@ -37,9 +37,9 @@ impl Groups {
 }
 
 /// Cached per group, until something changes that concerns every group.
-struct KnownGroup {
+struct GroupCache {
     functions: Rc<GroupFunctions>,
-    fits: BTreeMap<(FunctionSet, bool), Fit>,
+    fits: BTreeMap<(FunctionSet, bool), Freshness>,
 }
 
 /// The functions of a group.
@@ -62,7 +62,7 @@ impl GroupFunctions {
 
 /// How what workers serve compares with what new ones would serve.
 #[derive(Debug, Clone, Copy)]
-struct Fit {
+struct Freshness {
     wanted: bool,
     sound: bool,
     /// Whether they serve nothing that new ones would not.
@@ -123,7 +123,7 @@ impl Core {
     fn reconcile_group(&mut self, key: &GroupKey, now: Duration) {
         let is_entangled = self.groups.entangled.contains(key);
         let known = self.groups.known.remove(key).filter(|_| !is_entangled);
-        let mut known = known.unwrap_or_else(|| KnownGroup {
+        let mut known = known.unwrap_or_else(|| GroupCache {
             functions: Rc::new(self.group_functions(key, now)),
             fits: BTreeMap::new(),
         });
@@ -134,11 +134,11 @@ impl Core {
             self.groups.entangled.remove(key);
             self.groups.known.insert(key.clone(), known);
         }
-        for (id, reason) in decision.dismiss {
-            self.trigger(id, Trigger::Dismiss(reason, None), now);
+        for (id, reason) in decision.drain {
+            self.trigger(id, Trigger::Drain(reason, None), now);
         }
-        for id in decision.admit.into_iter().filter(|id| self.may_admit(*id)).collect::<Vec<_>>() {
-            self.trigger(id, Trigger::Admit, now);
+        for id in decision.activate.into_iter().filter(|id| self.may_activate(*id)).collect::<Vec<_>>() {
+            self.trigger(id, Trigger::Activate, now);
         }
         (0..decision.start).for_each(|_| self.start(key, &start_with, None, now));
     }
@@ -148,10 +148,10 @@ impl Core {
     fn decide_about(
         &self,
         key: &GroupKey,
-        known: &mut KnownGroup,
+        known: &mut GroupCache,
         now: Duration,
     ) -> (GroupDecision, bool, Vec<FunctionName>) {
-        let KnownGroup { functions, fits } = known;
+        let GroupCache { functions, fits } = known;
         let count = self.planned_group(key).map_or(0, |group| group.count);
         let view = self.group_view(key, functions, fits, count, now);
         let (room, start_with) = self.room_for(key, functions, &view, count, now);
@@ -197,7 +197,7 @@ impl Core {
         &self,
         key: &GroupKey,
         functions: &GroupFunctions,
-        fits: &mut BTreeMap<(FunctionSet, bool), Fit>,
+        fits: &mut BTreeMap<(FunctionSet, bool), Freshness>,
         count: u32,
         now: Duration,
     ) -> GroupView {
@@ -225,19 +225,19 @@ impl Core {
         }
         let settled = all_settled.saturating_sub(stale.len());
 
-        let fits: Vec<Fit> = unsettled
+        let fits: Vec<Freshness> = unsettled
             .iter()
             .map(|(_, worker)| {
                 let fit = fit(&worker.alike, worker.state.is_loaded());
                 let is_young = now < worker.retirement.at;
                 let lacks = worker.state.is_serving() && lacks(&worker.alike);
-                Fit { wanted: fit.wanted && is_young && !lacks, sound: fit.sound && is_young && !lacks, ..fit }
+                Freshness { wanted: fit.wanted && is_young && !lacks, sound: fit.sound && is_young && !lacks, ..fit }
             })
             .collect();
-        let judged: Vec<(WorkerId, &WorkerRecord, Fit)> =
+        let judged: Vec<(WorkerId, &WorkerRecord, Freshness)> =
             unsettled.iter().zip(&fits).map(|((id, worker), fit)| (*id, *worker, *fit)).collect();
         let reduced = reduced_workers(&judged, count, all_settled);
-        let is_fresh = |id: &WorkerId, fit: &Fit| fit.wanted || reduced.contains(id);
+        let is_fresh = |id: &WorkerId, fit: &Freshness| fit.wanted || reduced.contains(id);
         let old = judged.iter().filter(|(id, _, fit)| !is_fresh(id, fit)).map(|(id, worker, _)| (*id, *worker));
         let settled_old = stale.iter().filter_map(|id| Some((*id, self.workers.get(id)?)));
         let mut counted = group.alike.iter().filter(|(_, alike)| alike.totals.counted > 0);
@@ -287,7 +287,7 @@ impl Core {
 
     /// Whether workers that serve this match what would be started now. Serving more than that is fine: a function that
     /// backs off or is isolated may stay in service where it works.
-    fn fit(&self, key: &GroupKey, serves: &FunctionSet, is_loaded: bool, functions: &GroupFunctions) -> Fit {
+    fn fit(&self, key: &GroupKey, serves: &FunctionSet, is_loaded: bool, functions: &GroupFunctions) -> Freshness {
         let GroupFunctions { planned, wanted, sound, .. } = functions;
         let current = |version: &FunctionVersion| self.catalog.is_serving(&version.function, version.hash);
         let bears = *key == GroupKey::All && is_loaded;
@@ -299,7 +299,7 @@ impl Core {
         };
         let has = |name: &FunctionName| serves.version_of(name).is_some_and(|hash| self.catalog.is_serving(name, hash));
         let all_known = serves.iter().all(known);
-        Fit {
+        Freshness {
             wanted: all_known && wanted.iter().all(has),
             sound: all_known && sound.iter().all(has),
             is_covered: serves.iter().all(|version| wanted.contains(&version.function)),
@@ -317,8 +317,8 @@ impl Core {
         let others = others.filter(|key| !changed.contains(key) && !self.groups.entangled.contains(key));
         let decided = others.map(|key| {
             let functions = Rc::new(self.group_functions(&key, now));
-            let (mut decision, ..) = self.decide_about(&key, &mut KnownGroup { functions, fits: BTreeMap::new() }, now);
-            decision.admit.retain(|id| self.may_admit(*id));
+            let (mut decision, ..) = self.decide_about(&key, &mut GroupCache { functions, fits: BTreeMap::new() }, now);
+            decision.activate.retain(|id| self.may_activate(*id));
             (key, decision)
         });
         decided.filter(|(_, decision)| *decision != GroupDecision::default()).collect()
@@ -327,7 +327,11 @@ impl Core {
 
 /// Workers that started without the functions on probation, as far as they fill slots that no other worker has. They
 /// count as fresh until they serve; then workers with all functions replace them. `settled` workers have slots, too.
-fn reduced_workers(unsettled: &[(WorkerId, &WorkerRecord, Fit)], slots: u32, settled: usize) -> BTreeSet<WorkerId> {
+fn reduced_workers(
+    unsettled: &[(WorkerId, &WorkerRecord, Freshness)],
+    slots: u32,
+    settled: usize,
+) -> BTreeSet<WorkerId> {
     let has_slot = |worker: &WorkerRecord| {
         worker.state.is_live() && worker.canary.is_none() && worker.retirement.runs != JobAllowance::None
     };

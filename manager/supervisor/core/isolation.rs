@@ -363,14 +363,15 @@ impl Core {
     }
 
     /// Whether the worker may be activated, given the workers of other groups.
-    pub(super) fn may_admit(&self, id: WorkerId) -> bool {
+    pub(super) fn may_activate(&self, id: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
         // An all-functions worker does not offer a paused function.
         let is_left_out = |name: &FunctionName| worker.key == GroupKey::All && self.pause_of(name).is_some();
         let is_mutex = |name: &&FunctionName| self.is_mutex(name) && !is_left_out(name);
         worker.names().iter().filter(is_mutex).all(|name| {
-            let is_at_work =
-                |other: &WorkerRecord| other.key != worker.key && (other.state.is_admitted() || !other.state.is_live());
+            let is_at_work = |other: &WorkerRecord| {
+                other.key != worker.key && (other.state.is_activated() || !other.state.is_live())
+            };
             let at_work = self.workers.with_function(name).filter(|(_, other)| is_at_work(other)).count();
             at_work < self.plan.planned(name) as usize
         })

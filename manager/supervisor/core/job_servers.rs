@@ -138,7 +138,7 @@ impl Core {
                     let server = JobServerState::new(&host);
                     if server.resolving {
                         let look_up = server.look_up(self.servers.len());
-                        self.do_next(look_up);
+                        self.push_action(look_up);
                     }
                     self.servers.push(server);
                 }
@@ -190,7 +190,7 @@ impl Core {
             // Workers in long jobs do not notice that it went down. A job that it still has may run once more than
             // necessary, at most.
             let name = self.servers[place].name.clone();
-            self.do_next(Action::ForgetDenied { server: name });
+            self.push_action(Action::ForgetDenied { server: name });
         }
     }
 
@@ -289,7 +289,7 @@ impl Core {
                 let place = |worker: &WorkerRecord| worker.servers.iter().position(|server| *server == number);
                 let all: Vec<(WorkerId, usize)> =
                     self.workers.iter().filter_map(|(id, worker)| Some((*id, place(worker)?))).collect();
-                all.into_iter().for_each(|(id, own)| self.do_next(Action::Addresses(id, own, addresses.clone())));
+                all.into_iter().for_each(|(id, own)| self.push_action(Action::Addresses(id, own, addresses.clone())));
             }
             Ok(_) => {}
             Err(reason) if server.reported != ReportedState::Down && server.up.is_empty() => {
@@ -308,7 +308,7 @@ impl Core {
         for number in due {
             self.servers[number].resolving = true;
             let look_up = self.servers[number].look_up(number);
-            self.do_next(look_up);
+            self.push_action(look_up);
         }
     }
 }

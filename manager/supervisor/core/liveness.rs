@@ -116,7 +116,7 @@ impl Core {
         self.workers.change(seen.worker, |worker| worker.liveness = liveness);
         match verdict {
             LivenessVerdict::Nothing => {}
-            LivenessVerdict::Ask => self.do_next(Action::Ping(seen.worker)),
+            LivenessVerdict::Ask => self.push_action(Action::Ping(seen.worker)),
             LivenessVerdict::LeaveAlone => self.report_unresponsive(seen, liveness, false, now),
             LivenessVerdict::Unresponsive => {
                 self.report_unresponsive(seen, liveness, true, now);

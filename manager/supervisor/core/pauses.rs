@@ -94,7 +94,7 @@ impl Core {
     }
 
     fn pauses_changed(&mut self, function: &FunctionName, now: Duration) {
-        self.do_next(Action::SavePauses(self.pauses.all.clone()));
+        self.push_action(Action::SavePauses(self.pauses.all.clone()));
         self.forget_announced_rollout(function);
         let workers: Vec<WorkerId> = self.workers.with_function(function).map(|(id, _)| id).collect();
         workers.into_iter().for_each(|id| self.tell_offer(id));
@@ -117,7 +117,7 @@ impl Core {
         self.pauses.last_offer += 1;
         let number = self.pauses.last_offer;
         self.workers.change(id, |worker| worker.offer = Offer { left_out: offer, pending: Some(number) });
-        self.do_next(Action::Offer { worker: id, number, left_out });
+        self.push_action(Action::Offer { worker: id, number, left_out });
     }
 
     /// A worker has carried out the command of this number.

@@ -37,7 +37,7 @@ impl Core {
         let canaries = self.workers.canaries().filter(|(_, worker)| worker.state.is_live());
         let canaries: Vec<_> = canaries.map(|(id, _)| id).collect();
         for id in canaries {
-            self.trigger(id, Trigger::Dismiss(ExitReason::Surplus, None), now);
+            self.trigger(id, Trigger::Drain(ExitReason::Surplus, None), now);
         }
         self.scan();
         self.replan(now);

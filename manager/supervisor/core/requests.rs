@@ -147,7 +147,7 @@ impl Core {
         for id in replaced.live.clone() {
             // Another canary takes its place: once it is promoted it would stay.
             if self.workers.get(&id).is_some_and(|worker| worker.canary.is_some()) {
-                self.trigger(id, Trigger::Dismiss(ExitReason::Surplus, None), now);
+                self.trigger(id, Trigger::Drain(ExitReason::Surplus, None), now);
             } else {
                 self.workers.change(id, |worker| worker.retirement.at = now);
             }

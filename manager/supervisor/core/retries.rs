@@ -29,9 +29,9 @@ impl Core {
         self.end_rollback(&function, "a retry took its place".into());
         self.failures.forget(&function);
         self.rejoin(&function);
-        self.do_next(Action::Pin { function: function.clone(), pin: None });
+        self.push_action(Action::Pin { function: function.clone(), pin: None });
         if let Some(candidate) = self.catalog.retry(&function) {
-            self.do_next(Action::Probe(candidate));
+            self.push_action(Action::Probe(candidate));
         }
         let since = self.retries.0.remove(&function).map_or(now, |before| before.since);
         self.retries.0.insert(function, PendingRetry { since, asked });

@@ -147,7 +147,7 @@ impl Core {
         self.failures.forget(function);
         self.discard_failures(function, now);
         let pin = self.catalog.pin(function, version.clone(), now);
-        self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) });
+        self.push_action(Action::Pin { function: function.clone(), pin: Some(pin) });
         self.set_last_good(function, version);
         self.rollbacks.0.insert(function.clone(), PendingRollback { version: hash, since, asked });
         self.replan(now);

@@ -53,7 +53,7 @@ pub(super) struct RolloutState {
 
 /// A function with a new version in a canary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TriedFunction {
+pub(crate) struct CanaryFunction {
     /// Its name.
     pub function: FunctionName,
     /// The version that is in service meanwhile.
@@ -79,8 +79,8 @@ impl Core {
         }
         self.withdraw_rollouts();
         self.find_slow_canaries(now);
-        self.watch_reading(now);
-        let wanted = self.wanted_trials(now);
+        self.track_probing(now);
+        let wanted = self.wanted_canaries(now);
         let there: Vec<(WorkerId, GroupKey, Canary)> = self
             .workers
             .canaries()
@@ -89,7 +89,7 @@ impl Core {
             .collect();
         let is_wanted = |key: &GroupKey, canary: &Canary| {
             let mut of_key = wanted.iter().filter(|(of, _)| of == key).map(|(_, wanted)| wanted);
-            match self.is_being_read(key) {
+            match self.is_being_probed(key) {
                 true => of_key.any(|wanted| canary.iter().all(|tried| wanted.contains(tried))),
                 false => of_key.any(|wanted| wanted == canary),
             }
@@ -97,10 +97,10 @@ impl Core {
         let (right, wrong): (Vec<_>, Vec<_>) =
             there.into_iter().partition(|(id, key, canary)| is_wanted(key, canary) && !self.is_held_up(*id));
         for (id, ..) in wrong {
-            self.trigger(id, Trigger::Dismiss(ExitReason::Surplus, None), now);
+            self.trigger(id, Trigger::Drain(ExitReason::Surplus, None), now);
         }
         for (key, canary) in wanted {
-            if !self.is_being_read(&key) && !right.iter().any(|(_, of, has)| *of == key && *has == canary) {
+            if !self.is_being_probed(&key) && !right.iter().any(|(_, of, has)| *of == key && *has == canary) {
                 self.start_canary(&key, canary, now);
             }
         }
@@ -125,7 +125,7 @@ impl Core {
     }
 
     /// Tracks, for each group, which functions' files are being probed, and since when that set is unchanged.
-    fn watch_reading(&mut self, now: Duration) {
+    fn track_probing(&mut self, now: Duration) {
         let mut before = std::mem::take(&mut self.rollouts.reading);
         if self.catalog.probing().next().is_none() {
             return;
@@ -158,13 +158,13 @@ impl Core {
 
     /// Whether to wait for probes of the group's files: files copied together are tried together, in one canary, but a
     /// slow probe is not waited for.
-    fn is_being_read(&self, key: &GroupKey) -> bool {
+    fn is_being_probed(&self, key: &GroupKey) -> bool {
         self.rollouts.reading.get(key).is_some_and(|(_, since)| self.read < since.saturating_add(READ))
     }
 
     /// For each group, the new versions to try together in one canary. A function with dedicated workers is tried
     /// there, and a slow starter in a separate canary.
-    fn wanted_trials(&self, now: Duration) -> Vec<(GroupKey, Canary)> {
+    fn wanted_canaries(&self, now: Duration) -> Vec<(GroupKey, Canary)> {
         let mut wanted: BTreeMap<GroupKey, Canary> = BTreeMap::new();
         let mut slow: Vec<(GroupKey, Canary)> = Vec::new();
         for version in self.catalog.pending() {
@@ -231,11 +231,11 @@ impl Core {
     }
 
     /// The canaries to be counted, with the functions that each tries.
-    pub(crate) fn canaries(&self) -> Vec<(WorkerId, Vec<TriedFunction>)> {
+    pub(crate) fn canaries(&self) -> Vec<(WorkerId, Vec<CanaryFunction>)> {
         let serving = self.workers.canaries().filter(|(_, worker)| worker.state.is_serving());
         serving
             .filter_map(|(id, worker)| {
-                let tried = |new: &FunctionVersion| TriedFunction {
+                let tried = |new: &FunctionVersion| CanaryFunction {
                     function: new.function.clone(),
                     serving: self.catalog.version(&new.function).map(|version| version.hash),
                 };
@@ -304,7 +304,7 @@ impl Core {
             let is_proven = counts.completed > 0 || !has_canary;
             let tried = FunctionVersion { function: function.clone(), hash: *hash };
             if is_proven && self.catalog.clear_rejection(&tried) {
-                self.do_next(Action::ClearRejection { function: function.clone(), hash: *hash });
+                self.push_action(Action::ClearRejection { function: function.clone(), hash: *hash });
             }
             self.report(Event::RolloutPromoted {
                 function: function.clone(),
@@ -327,7 +327,7 @@ impl Core {
         // What fails together with the old version may work together with the new one.
         self.replan(now);
         if self.workers.change(id, |worker| worker.canary = None).is_some() {
-            self.do_next(Action::Promote(id));
+            self.push_action(Action::Promote(id));
         }
     }
 
@@ -348,7 +348,7 @@ impl Core {
             let (function, reason) = (function.clone(), reason.to_owned());
             self.report(Event::RolloutStopped { function, version: *hash, reason, serving, retry });
         }
-        self.do_next(Action::Reject { function: function.clone(), hash: *hash, reason: reason.to_owned() });
+        self.push_action(Action::Reject { function: function.clone(), hash: *hash, reason: reason.to_owned() });
         self.reconcile_canaries(now);
     }
 
@@ -460,7 +460,7 @@ impl Core {
         for (FunctionVersion { function, hash: version }, since) in over {
             self.report(Event::RolloutFinished { function, version, seconds: seconds(now.saturating_sub(since)) });
         }
-        let pending: Vec<GroupKey> = self.wanted_trials(now).into_iter().map(|(key, _)| key).collect();
+        let pending: Vec<GroupKey> = self.wanted_canaries(now).into_iter().map(|(key, _)| key).collect();
         self.rollouts.one_at_a_time.retain(|key| pending.contains(key));
     }
 }

@@ -76,7 +76,7 @@ impl Core {
         let dedicated = *key != GroupKey::All;
         let servers =
             servers.iter().map(|n| &self.servers[*n]).map(|s| (s.name.clone(), s.addresses.clone())).collect();
-        self.do_next(Action::Start(WorkerStart {
+        self.push_action(Action::Start(WorkerStart {
             worker,
             functions,
             load_order,
@@ -133,7 +133,7 @@ impl Core {
     /// The group's other functions are started without it.
     pub(super) fn library_lost(&mut self, id: WorkerId, function: &FunctionName, now: Duration) {
         if let Some(candidate) = self.catalog.probe_again(function) {
-            self.do_next(Action::Probe(candidate));
+            self.push_action(Action::Probe(candidate));
         }
         let Some(worker) = self.workers.remove(id) else { return };
         let reason = match self.catalog.is_pinned(function) {
@@ -177,7 +177,7 @@ impl Core {
             WorkerMessage::Disconnected | WorkerMessage::Log { .. } | WorkerMessage::Dropped { .. } => {}
             WorkerMessage::Connection { .. }
             | WorkerMessage::Disconnection { .. }
-            | WorkerMessage::ForkCameBack { .. } => {}
+            | WorkerMessage::ForkedChildReturned { .. } => {}
         }
     }
 
@@ -250,14 +250,14 @@ impl Core {
             matches!(state, WorkerState::Draining { reason: ExitReason::ByItself, .. }) && before.is_live();
         match step {
             Effect::Nothing => {}
-            Effect::Activate => self.do_next(Action::Activate(id)),
-            Effect::Drain => self.do_next(Action::Drain(id)),
+            Effect::Activate => self.push_action(Action::Activate(id)),
+            Effect::Drain => self.push_action(Action::Drain(id)),
             Effect::Terminate => {
-                self.do_next(Action::Drain(id));
-                self.do_next(Action::TerminateOverdue(id));
+                self.push_action(Action::Drain(id));
+                self.push_action(Action::TerminateOverdue(id));
             }
             Effect::Kill(reason) => {
-                self.do_next(Action::Kill(id));
+                self.push_action(Action::Kill(id));
                 let reason = self.stop_signals_kill(reason);
                 self.report_with_pid(pid, |pid| Event::WorkerKilled { pid, functions: functions.clone(), reason });
             }

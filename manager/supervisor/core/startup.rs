@@ -17,10 +17,10 @@ use crate::supervisor::worker_state::WorkerState;
 
 /// How long to wait for name servers before workers are started without them, and for job servers to answer a loaded
 /// worker before the start is reported without them.
-const MOMENT: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How far the start has come.
-pub(super) struct Startup {
+pub(super) struct ManagerStartup {
     pub(super) began: Duration,
     /// When the first scan or the latest probe ended.
     pub(super) probed_at: Duration,
@@ -34,7 +34,7 @@ pub(super) struct Startup {
     pub(super) announced: bool,
 }
 
-impl Startup {
+impl ManagerStartup {
     pub(super) fn at(now: Duration) -> Self {
         let (longest_start, extended_to) = (Duration::ZERO, Duration::ZERO);
         Self { began: now, probed_at: now, planned_at: now, longest_start, extended_to, announced: false }
@@ -59,7 +59,7 @@ impl Core {
 
     /// When to stop waiting for running look-ups.
     fn resolved_by(&self) -> Option<Duration> {
-        self.servers.iter().any(|server| server.resolving).then(|| self.startup.began.saturating_add(MOMENT))
+        self.servers.iter().any(|server| server.resolving).then(|| self.startup.began.saturating_add(GRACE))
     }
 
     /// Makes the first plan, once everything is known, or with what is known so far if a directory, a library or a name
@@ -105,8 +105,8 @@ impl Core {
         let now = self.read;
         let deadline = self.start_deadline();
         let starting = || self.workers.values().filter(|worker| matches!(worker.state, WorkerState::Starting { .. }));
-        let just_started = || starting().any(|worker| now < worker.born.saturating_add(MOMENT));
-        now >= deadline.saturating_add(MOMENT) || (now >= deadline && !just_started())
+        let just_started = || starting().any(|worker| now < worker.born.saturating_add(GRACE));
+        now >= deadline.saturating_add(GRACE) || (now >= deadline && !just_started())
     }
 
     fn planned_functions(&self) -> BTreeSet<&FunctionName> {
@@ -139,7 +139,7 @@ impl Core {
             return;
         }
         let last_loaded = self.workers.last(Moment::Loaded);
-        let connecting = last_loaded.is_some_and(|since| self.read < since.saturating_add(MOMENT));
+        let connecting = last_loaded.is_some_and(|since| self.read < since.saturating_add(GRACE));
         let answers = !self.servers.iter().all(JobServerState::is_down);
         let on_their_way = totals.activating > 0 || (answers && connecting);
         if on_their_way && !late {
@@ -202,13 +202,13 @@ impl Core {
     /// Reports to the caller that the manager serves, with a line for each note. A note may quote a plugin.
     fn announce_notes(&mut self, notes: &[String]) {
         let lines: Vec<_> = notes.iter().map(escape).collect();
-        self.do_next(Action::Announce((!lines.is_empty()).then(|| lines.join("\n"))));
+        self.push_action(Action::Announce((!lines.is_empty()).then(|| lines.join("\n"))));
     }
 
     fn fail(&mut self, reason: String) {
         self.startup.announced = true;
         self.phase = ManagerPhase::Finished;
-        self.do_next(Action::Fail(1, escape(&reason).into_owned()));
+        self.push_action(Action::Fail(1, escape(&reason).into_owned()));
     }
 
     /// Whether the first probes are over and every planned worker is loaded, or known to have failed for now.
@@ -247,9 +247,9 @@ impl Core {
     pub(super) fn startup_due(&self) -> impl Iterator<Item = Duration> {
         let awaited = [self.resolved_by(), self.read_by()].into_iter().flatten();
         let awaited = awaited.filter(|_| self.phase == ManagerPhase::Starting);
-        let waiting = self.workers.last(Moment::Loaded).map(|since| since.saturating_add(MOMENT));
+        let waiting = self.workers.last(Moment::Loaded).map(|since| since.saturating_add(GRACE));
         let deadline = (!self.startup.announced).then(|| self.start_deadline());
-        let late = deadline.map(|deadline| deadline.saturating_add(MOMENT));
+        let late = deadline.map(|deadline| deadline.saturating_add(GRACE));
         awaited.chain(waiting).chain(deadline).chain(late).filter(|_| !self.startup.announced)
     }
 }

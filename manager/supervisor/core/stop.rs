@@ -33,7 +33,7 @@ impl Core {
                 let kills_at = self.signals_that_kill;
                 if signals < kills_at {
                     self.report(Event::AlreadyDraining { by, signals, seconds: seconds(left), kills_at });
-                    self.do_next(Action::TellAwaited);
+                    self.push_action(Action::TellAwaited);
                 } else {
                     self.stop_all(now, now);
                 }
@@ -57,7 +57,7 @@ impl Core {
     /// Unlike most drains, this one kills running jobs at its deadline.
     fn stop_all(&mut self, deadline: Duration, now: Duration) {
         let all: Vec<WorkerId> = self.workers.keys().copied().collect();
-        all.into_iter().for_each(|id| self.trigger(id, Trigger::Dismiss(ExitReason::Stop, Some(deadline)), now));
+        all.into_iter().for_each(|id| self.trigger(id, Trigger::Drain(ExitReason::Stop, Some(deadline)), now));
     }
 
     /// Reports once what a stop waits for, if it is not quick.
@@ -65,7 +65,7 @@ impl Core {
         if let ManagerPhase::Draining { report_at: tell_at, .. } = &mut self.phase
             && tell_at.take_if(|at| now >= *at).is_some()
         {
-            self.do_next(Action::TellAwaited);
+            self.push_action(Action::TellAwaited);
         }
     }
 
@@ -84,7 +84,7 @@ impl Core {
         {
             self.phase = ManagerPhase::Finished;
             self.report(Event::Stopped { seconds: seconds(now.saturating_sub(since)) });
-            self.do_next(Action::Finish);
+            self.push_action(Action::Finish);
         }
     }
 }

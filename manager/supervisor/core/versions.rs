@@ -20,8 +20,8 @@ impl Core {
         let changes = self.catalog.apply_scan(&scan, self.config.settle_time, now);
         self.scans.next = changes.rescan_at;
         changes.events.into_iter().for_each(|event| self.report(event));
-        changes.gone.into_iter().for_each(|function| self.do_next(Action::Forget { function }));
-        changes.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
+        changes.gone.into_iter().for_each(|function| self.push_action(Action::Forget { function }));
+        changes.probe.into_iter().for_each(|candidate| self.push_action(Action::Probe(candidate)));
         if self.catalog.functions() != before {
             // A library that was removed and restored is tried again.
             self.failures.not_restarted.retain(|function, _| self.catalog.version(function).is_some());
@@ -40,14 +40,16 @@ impl Core {
         self.startup.probed_at = now;
         if result.is_ok() && !self.catalog.holds(function) {
             // Removed while it was probed: drop the stored copy.
-            return self.do_next(Action::Forget { function: function.clone() });
+            return self.push_action(Action::Forget { function: function.clone() });
         }
         let changes = self.catalog.apply_probe(function, identity, result, now);
         changes.events.into_iter().for_each(|event| self.report(event));
         match changes.pin {
             PinChange::Stays => {}
-            PinChange::KnownAgainst(pin) => self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) }),
-            PinChange::Ends => self.do_next(Action::Pin { function: function.clone(), pin: None }),
+            PinChange::KnownAgainst(pin) => {
+                self.push_action(Action::Pin { function: function.clone(), pin: Some(pin) })
+            }
+            PinChange::Ends => self.push_action(Action::Pin { function: function.clone(), pin: None }),
         }
         if let Some(version) = changes.good {
             self.set_last_good(function, version);
@@ -62,7 +64,7 @@ impl Core {
     /// Another version is served from now on, and what jobs did to the last one does not count against them.
     pub(super) fn set_last_good(&mut self, function: &FunctionName, version: CheckedVersion) {
         self.jobs.deaths.forget_function(function);
-        self.do_next(Action::SetLastGood { function: function.clone(), version });
+        self.push_action(Action::SetLastGood { function: function.clone(), version });
     }
 
     /// Makes a new plan once everything is known. Each of its warnings is logged once while it holds.

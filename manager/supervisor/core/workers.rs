@@ -11,7 +11,7 @@ use super::{GroupKey, WorkerRecord};
 use crate::plugins::function_version::FunctionVersion;
 use crate::supervisor::reconcile::WorkerId;
 pub(super) use index::{AlikeWorkers, FunctionSet, GroupIndex, Moment, WorkerTotals};
-use index::{Standing, WorkerIndex};
+use index::{IndexKey, WorkerIndex};
 
 /// All workers, by id.
 #[derive(Debug, Default)]
@@ -49,9 +49,9 @@ impl Workers {
     /// Changes a worker, if it exists. Its group and its functions must not change.
     pub(super) fn change<R>(&mut self, id: WorkerId, change: impl FnOnce(&mut WorkerRecord) -> R) -> Option<R> {
         let record = self.records.get_mut(&id)?;
-        let before = Standing::of(record);
+        let before = IndexKey::of(record);
         let result = change(record);
-        let after = Standing::of(record);
+        let after = IndexKey::of(record);
         if before != after {
             self.index.replace(id, record, &before, &after);
             if before.decides() != after.decides() {

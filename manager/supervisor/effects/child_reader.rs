@@ -136,19 +136,19 @@ impl Effects {
     }
 
     /// Resumes children whose pause is over.
-    pub(crate) fn listen_again(&mut self, now: Duration) {
+    pub(crate) fn resume_paused(&mut self, now: Duration) {
         while let Some((_, id, child_fd)) =
             self.child_reader.paused.first().copied().filter(|(until, ..)| now >= *until)
         {
             self.child_reader.paused.pop_first();
             if let Some(fd) = self.children.get(&id).and_then(|child| child.fd(child_fd)) {
-                self.poller.listen_again(&fd, id, child_fd);
+                self.poller.resume_paused(&fd, id, child_fd);
             }
         }
     }
 
-    /// When [`Effects::listen_again`] is due.
-    pub(crate) fn listens_again_at(&self) -> Option<Duration> {
+    /// When [`Effects::resume_paused`] is due.
+    pub(crate) fn resume_due(&self) -> Option<Duration> {
         self.child_reader.paused.first().map(|(until, ..)| *until)
     }
 

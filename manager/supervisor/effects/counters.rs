@@ -10,21 +10,21 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use crate::scoreboard::{Counters, LastFailure};
 use crate::supervisor::canary::JobCounts;
-use crate::supervisor::core::{CanaryCounts, TriedFunction};
+use crate::supervisor::core::{CanaryCounts, CanaryFunction};
 use crate::supervisor::job_failures::{FailedJob, FailureKind, FailureReading};
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::clock;
 
 impl Effects {
     /// Job counters of canaries, and of the old versions in all other workers.
-    pub(crate) fn count(&self, canaries: Vec<(WorkerId, Vec<TriedFunction>)>) -> Vec<CanaryCounts> {
+    pub(crate) fn count(&self, canaries: Vec<(WorkerId, Vec<CanaryFunction>)>) -> Vec<CanaryCounts> {
         canaries.into_iter().filter_map(|(worker, tried)| self.count_one(worker, &tried)).collect()
     }
 
-    fn count_one(&self, worker: WorkerId, tried: &[TriedFunction]) -> Option<CanaryCounts> {
+    fn count_one(&self, worker: WorkerId, tried: &[CanaryFunction]) -> Option<CanaryCounts> {
         let child = self.children.get(self.workers.get(&worker)?)?;
         let ChildKind::Worker(canary) = &child.kind else { return None };
-        let counts = |TriedFunction { function, serving }: &TriedFunction| {
+        let counts = |CanaryFunction { function, serving }: &CanaryFunction| {
             let index = canary.functions.iter().position(|name| name == function)?;
             let Counters { completed, failed, .. } = canary.scoreboard.counters(index);
             let old = serving.map_or_else(Counters::default, |serving| self.counters_of(function, serving));

@@ -20,7 +20,7 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::glibc::GlibcVersion;
 use crate::plugins::name::FunctionName;
 use crate::post_mortem::{PostMortemRequest, PostMortemResult, ROLE};
-use crate::supervisor::event::{Death, DeathAt, Event, ExaminedWorker, QuarantineEvent};
+use crate::supervisor::event::{Death, DeathContext, Event, ExaminedWorker, QuarantineEvent};
 use crate::supervisor::out_of_memory::OutOfMemory;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::child_poller::ChildId;
@@ -164,7 +164,7 @@ impl Effects {
 
     /// The job to keep, which is reported.
     fn quarantine(&mut self, death: &Death, server: Option<&str>, remains: &Remains) -> Option<QuarantinedJob> {
-        let DeathAt::Job { function, handle, unique, deaths, .. } = &death.at else { return None };
+        let DeathContext::Job { function, handle, unique, deaths, .. } = &death.at else { return None };
         if self.config.quarantine_keep == 0 {
             return None;
         }
@@ -372,8 +372,8 @@ fn examined(report: RecordId, death: &Death, of: &CrashReport) -> ExaminedWorker
         pid: death.pid,
         function: of.function.clone(),
         functions: death.functions.clone(),
-        timed_out: matches!(death.at, DeathAt::Job { timed_out: true, .. }),
-        on_request: matches!(death.at, DeathAt::Job { on_request: true, .. }),
+        timed_out: matches!(death.at, DeathContext::Job { timed_out: true, .. }),
+        on_request: matches!(death.at, DeathContext::Job { on_request: true, .. }),
         report,
         place: None,
         called_from: None,
@@ -390,8 +390,8 @@ fn limit_of(out_of_memory: &OutOfMemory) -> Option<String> {
     Some(clause.trim_matches([' ', '(', ')']).to_owned()).filter(|limit| !limit.is_empty())
 }
 
-fn job_facts(at: &DeathAt, server: Option<String>) -> Option<JobFacts> {
-    let DeathAt::Job { handle, unique, seconds, disposition, deaths, max_attempts, .. } = at else { return None };
+fn job_facts(at: &DeathContext, server: Option<String>) -> Option<JobFacts> {
+    let DeathContext::Job { handle, unique, seconds, disposition, deaths, max_attempts, .. } = at else { return None };
     let disposition = serde_json::to_value(disposition).ok()?;
     Some(JobFacts {
         handle: handle.clone(),

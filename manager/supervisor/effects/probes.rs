@@ -23,14 +23,14 @@ use crate::system::errors::reason;
 use crate::system::reap::Reaped;
 
 /// How many probes may run at the same time, not counting slow ones.
-const AT_ONCE: usize = 4;
+const MAX_FAST_PROBES: usize = 4;
 /// The same for re-probes of files that have not changed since they failed.
-const AGAIN_AT_ONCE: usize = 1;
+const MAX_REPROBES: usize = 1;
 /// A probe that takes longer than this is slow and holds up no other: the next one begins alongside it.
 const SLOW: Duration = Duration::from_secs(1);
 /// The hard limit on running probes of a kind, slow ones included: busy-looping constructors must not take over the
 /// machine.
-const MOST: usize = 64;
+const MAX_PROBES: usize = 64;
 
 /// Files that wait for their probe.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Probes {
         self.beside.remove(function);
     }
 
-    fn lane(&mut self, again: bool) -> &mut VecDeque<Candidate> {
+    fn queue(&mut self, again: bool) -> &mut VecDeque<Candidate> {
         if again { &mut self.again } else { &mut self.waiting }
     }
 }
@@ -140,9 +140,9 @@ impl Effects {
                 probe.slow_at = probe.slow_at.filter(|at| now < *at);
             }
         }
-        for (again, at_once) in [(false, AT_ONCE), (true, AGAIN_AT_ONCE)] {
+        for (again, at_once) in [(false, MAX_FAST_PROBES), (true, MAX_REPROBES)] {
             while self.has_room_for_probe(again, at_once)
-                && let Some(candidate) = self.probes.lane(again).pop_front()
+                && let Some(candidate) = self.probes.queue(again).pop_front()
             {
                 self.start_probe(candidate, again);
             }
@@ -151,7 +151,7 @@ impl Effects {
 
     fn has_room_for_probe(&self, again: bool, at_once: usize) -> bool {
         let of_kind = || self.under_way().filter(|probe| probe.again == again);
-        of_kind().filter(|probe| probe.slow_at.is_some()).count() < at_once && of_kind().count() < MOST
+        of_kind().filter(|probe| probe.slow_at.is_some()).count() < at_once && of_kind().count() < MAX_PROBES
     }
 
     fn under_way(&self) -> impl Iterator<Item = &Probe> {

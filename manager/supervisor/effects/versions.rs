@@ -21,13 +21,13 @@ use crate::system::errors::reason;
 
 /// The versions that this manager has seen in the store.
 #[derive(Default)]
-pub(super) struct KnownVersions {
-    versions: BTreeMap<FunctionVersion, KnownVersion>,
+pub(super) struct StoredVersions {
+    versions: BTreeMap<FunctionVersion, VersionRecord>,
     /// Versions of removed functions; each is deleted as soon as no worker has it loaded.
     condemned: BTreeSet<FunctionVersion>,
 }
 
-struct KnownVersion {
+struct VersionRecord {
     stored: StoredVersion,
     facts: VersionFacts,
     /// Other libraries that were loaded with it from outside the store. Empty if no probe of this manager has seen
@@ -35,7 +35,7 @@ struct KnownVersion {
     elsewhere: Vec<String>,
 }
 
-impl KnownVersions {
+impl StoredVersions {
     /// Records a stored version, and returns what workers load for it.
     pub(super) fn add(
         &mut self,
@@ -47,11 +47,11 @@ impl KnownVersions {
         let (hash, library) = (key.hash, stored.path.clone());
         self.condemned.remove(&key);
         let elsewhere = self.versions.remove(&key).map(|known| known.elsewhere).unwrap_or_default();
-        self.versions.insert(key, KnownVersion { stored, facts: facts.clone(), elsewhere });
+        self.versions.insert(key, VersionRecord { stored, facts: facts.clone(), elsewhere });
         CheckedVersion { hash, library, facts, warning }
     }
 
-    /// As [`KnownVersions::add`], with the libraries from outside the store that a probe saw loaded with it.
+    /// As [`StoredVersions::add`], with the libraries from outside the store that a probe saw loaded with it.
     pub(super) fn add_probed(
         &mut self,
         stored: StoredVersion,

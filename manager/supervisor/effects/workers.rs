@@ -219,7 +219,7 @@ impl Effects {
                 }
             }
             (WorkerMessage::Log { level, job, text }, _) => self.plugin_logged(id, level, job, &text),
-            (WorkerMessage::ForkCameBack { child, job }, _) => {
+            (WorkerMessage::ForkedChildReturned { child, job }, _) => {
                 if let Some(turn) = worker.forks.ask(clock::now()) {
                     let text = fork_came_back(child, turn.excluded);
                     self.plugin_logged(id, level::WARN, job, &text);

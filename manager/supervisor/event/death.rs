@@ -28,7 +28,7 @@ pub(crate) struct Death {
     pub exited: bool,
     /// What it was doing.
     #[serde(flatten)]
-    pub at: DeathAt,
+    pub at: DeathContext,
     /// It was still sending an earlier answer to another job server: that job may be done, or be requeued.
     pub cut_another: bool,
     /// The library version of the job's function, or of its only function.
@@ -50,7 +50,7 @@ pub(crate) struct Death {
 /// What a worker was doing when it died.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
-pub(crate) enum DeathAt {
+pub(crate) enum DeathContext {
     /// Starting, before it loaded anything.
     Start,
     /// Loading a library.
@@ -92,7 +92,7 @@ pub(crate) enum DeathAt {
     Unknown,
 }
 
-impl DeathAt {
+impl DeathContext {
     /// As it is serialized.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -141,17 +141,17 @@ impl Death {
     pub(crate) fn how(&self) -> String {
         let end = &self.end;
         match &self.at {
-            DeathAt::Job { handle, on_request: true, .. } => {
+            DeathContext::Job { handle, on_request: true, .. } => {
                 format!("{end} in {}, which was ended on request", job_name(handle, ""))
             }
-            DeathAt::Job { handle, timed_out: true, .. } => {
+            DeathContext::Job { handle, timed_out: true, .. } => {
                 format!("{end} in {}, which was past its timeout", job_name(handle, ""))
             }
-            DeathAt::Job { handle, .. } => format!("{end} in {}", job_name(handle, "")),
-            DeathAt::Start => format!("{end} before it loaded anything"),
-            DeathAt::Load { .. } => format!("{end} while its library was loaded"),
-            DeathAt::New { .. } => format!("{end} in its new()"),
-            DeathAt::Idle | DeathAt::Unknown => format!("{end} outside a job"),
+            DeathContext::Job { handle, .. } => format!("{end} in {}", job_name(handle, "")),
+            DeathContext::Start => format!("{end} before it loaded anything"),
+            DeathContext::Load { .. } => format!("{end} while its library was loaded"),
+            DeathContext::New { .. } => format!("{end} in its new()"),
+            DeathContext::Idle | DeathContext::Unknown => format!("{end} outside a job"),
         }
     }
 
@@ -172,7 +172,7 @@ impl Death {
         let limit = self.out_of_memory.as_ref().map(OutOfMemory::limit_clause).unwrap_or_default();
         let rest = format!("{version}generation {generation}, {jobs} jobs before, peak {peak_mib} MiB{limit}");
         match &self.at {
-            DeathAt::Job { function, handle, unique, seconds, timed_out, on_request, .. } => {
+            DeathContext::Job { function, handle, unique, seconds, timed_out, on_request, .. } => {
                 let job = job_name(handle, unique);
                 let late = match (on_request, timed_out) {
                     (true, _) => ", on request",
@@ -186,11 +186,13 @@ impl Death {
                      {disposition}"
                 )
             }
-            DeathAt::Load { function } | DeathAt::New { function } => {
+            DeathContext::Load { function } | DeathContext::New { function } => {
                 format!("{function}: worker {pid} {}; {rest}", self.how())
             }
-            DeathAt::Start | DeathAt::Idle => format!("{}: worker {pid} {}; {rest}", several(functions), self.how()),
-            DeathAt::Unknown => format!(
+            DeathContext::Start | DeathContext::Idle => {
+                format!("{}: worker {pid} {}; {rest}", several(functions), self.how())
+            }
+            DeathContext::Unknown => format!(
                 "{}: worker {pid} {end}; what it was doing is unknown, since its scoreboard was overwritten; {rest}; \
                  requeued",
                 several(functions)

@@ -4,7 +4,7 @@ use super::*;
 use crate::control::EventLine;
 use crate::supervisor::job_disposition::JobDisposition;
 
-fn death(at: DeathAt) -> Event {
+fn death(at: DeathContext) -> Event {
     Event::WorkerDied(Death {
         pid: 4711,
         functions: vec!["reverse_string".into()],
@@ -23,7 +23,7 @@ fn death(at: DeathAt) -> Event {
 
 #[test]
 fn the_line_of_a_crash() {
-    let job = DeathAt::Job {
+    let job = DeathContext::Job {
         function: "reverse_string".into(),
         handle: "H:host:12".into(),
         unique: "u1\nERROR forged".into(),
@@ -52,7 +52,7 @@ fn a_job_is_named_by_what_it_has() {
         ("", "", "a job"),
     ] {
         assert_eq!(line::job_name(handle, unique), name);
-        let at = DeathAt::Job {
+        let at = DeathContext::Job {
             function: "f".into(),
             handle: handle.into(),
             unique: unique.into(),
@@ -175,7 +175,7 @@ fn an_event_is_one_flat_json_object() {
         let json = serde_json::to_string(&line).unwrap();
         assert_eq!(json, format!(r#"{{"time":"","level":"","pid":3,"text":"line",{own}}}"#));
     }
-    let json = serde_json::to_value(death(DeathAt::Idle)).unwrap();
+    let json = serde_json::to_value(death(DeathContext::Idle)).unwrap();
     assert_eq!([&json["event"], &json["at"], &json["end"]], ["worker_died", "idle", "killed by SIGSEGV"]);
 }
 

@@ -47,7 +47,7 @@ fn decide(workers: &[GroupWorker], want: GroupTarget) -> GroupDecision {
 fn what_is_compared_with_what_should_be() {
     use ExitReason::{Replaced, Surplus};
     let room = 16;
-    for (name, group, count, surge, start, admit, dismiss) in [
+    for (name, group, count, surge, start, activate, drain) in [
         ("nothing there", "", 3, 1, 3, vec![], vec![]),
         ("all there", "SSS", 3, 1, 0, vec![], vec![]),
         ("one died", "SS", 3, 1, 1, vec![], vec![]),
@@ -104,9 +104,9 @@ fn what_is_compared_with_what_should_be() {
         ("no surge: it is at work", "Br", 1, 0, 0, vec![], vec![]),
         ("none wanted", "SsO", 0, 1, 0, vec![], vec![(2, Surplus), (1, Surplus), (0, Surplus)]),
     ] {
-        let dismiss = dismiss.into_iter().map(|(id, reason)| (WorkerId(id), reason)).collect();
-        let admit = admit.into_iter().map(WorkerId).collect();
-        let expected = GroupDecision { start, admit, dismiss };
+        let drain = drain.into_iter().map(|(id, reason)| (WorkerId(id), reason)).collect();
+        let activate = activate.into_iter().map(WorkerId).collect();
+        let expected = GroupDecision { start, activate, drain };
         assert_eq!(decide(&workers(group), GroupTarget { count, surge, room }), expected, "{name}");
     }
 }
@@ -137,14 +137,14 @@ impl Walk {
         let live = self.group.iter().filter(of_plan).count() as u32;
         // A canary that has just been found good is one of them, on top.
         assert!(live + decision.start <= count + surge.max(1) + 1, "seed {seed}: too many");
-        let is_dismissed = |m: &GroupWorker| decision.dismiss.iter().any(|(id, _)| *id == m.id);
+        let is_drained = |m: &GroupWorker| decision.drain.iter().any(|(id, _)| *id == m.id);
         // Who was never at work is of no account.
-        self.group.retain(|m| m.state.is_admitted() || !is_dismissed(m));
+        self.group.retain(|m| m.state.is_activated() || !is_drained(m));
         for worker in &mut self.group {
-            if decision.admit.contains(&worker.id) {
+            if decision.activate.contains(&worker.id) {
                 worker.state = at("going");
             }
-            if is_dismissed(worker) {
+            if is_drained(worker) {
                 worker.state = at("leaving");
             }
         }
@@ -153,7 +153,7 @@ impl Walk {
         assert!(self.serving() >= before.min(least), "seed {seed}: dismissed below the plan");
         if surge == 0 {
             let may_run =
-                |m: &&GroupWorker| (m.state.is_admitted() || !m.state.is_live()) && m.runs != JobAllowance::None;
+                |m: &&GroupWorker| (m.state.is_activated() || !m.state.is_live()) && m.runs != JobAllowance::None;
             let running = self.group.iter().filter(may_run).count() as u32;
             assert!(running <= count, "seed {seed}: more than planned at work");
         }
@@ -178,7 +178,7 @@ impl Walk {
         let canary = self.group.iter_mut().find(|worker| worker.canary && worker.state.is_live());
         match (canary, chance) {
             (None, 0) => self.starts(true),
-            (Some(canary), 1) if canary.state.is_admitted() => canary.state = at("leaving"),
+            (Some(canary), 1) if canary.state.is_activated() => canary.state = at("leaving"),
             (Some(canary), 2) if canary.state.is_serving() => canary.canary = false,
             _ => {}
         }

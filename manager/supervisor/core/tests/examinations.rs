@@ -3,21 +3,21 @@
 use super::super::exits::is_examined;
 use super::jobs::one;
 use super::*;
-use crate::supervisor::event::DeathAt;
+use crate::supervisor::event::DeathContext;
 use crate::supervisor::worker_state::ExitReason;
 
 #[test]
 fn deaths_in_jobs_and_crashes_are_examined_unless_we_caused_them() {
     let (segv, killed, exit) = (ExitStatus::Signal(11), KILLED, ExitStatus::Exit(1));
     for (name, ended_by_us, at, end, expected) in [
-        ("a crash while idle", None, DeathAt::Idle, segv, true),
-        ("an exit while idle", None, DeathAt::Idle, exit, false),
-        ("an exit in new()", None, DeathAt::New { function: "a".into() }, exit, false),
-        ("a crash in new()", None, DeathAt::New { function: "a".into() }, segv, true),
-        ("an exit in what may be a job", None, DeathAt::Unknown, exit, true),
-        ("a start that took too long", Some(ExitReason::StartTimeout), DeathAt::Start, killed, false),
-        ("a drain that took too long", Some(ExitReason::DrainTimeout), DeathAt::Idle, killed, false),
-        ("a job past its timeout", Some(ExitReason::JobTimeout), DeathAt::Idle, killed, true),
+        ("a crash while idle", None, DeathContext::Idle, segv, true),
+        ("an exit while idle", None, DeathContext::Idle, exit, false),
+        ("an exit in new()", None, DeathContext::New { function: "a".into() }, exit, false),
+        ("a crash in new()", None, DeathContext::New { function: "a".into() }, segv, true),
+        ("an exit in what may be a job", None, DeathContext::Unknown, exit, true),
+        ("a start that took too long", Some(ExitReason::StartTimeout), DeathContext::Start, killed, false),
+        ("a drain that took too long", Some(ExitReason::DrainTimeout), DeathContext::Idle, killed, false),
+        ("a job past its timeout", Some(ExitReason::JobTimeout), DeathContext::Idle, killed, true),
     ] {
         assert_eq!(is_examined(ended_by_us, &at, end), expected, "{name}");
     }

@@ -1,7 +1,7 @@
 //! Jobs that are too long, and jobs that cost workers.
 
 use super::*;
-use crate::supervisor::event::{Death, DeathAt};
+use crate::supervisor::event::{Death, DeathContext};
 use crate::supervisor::job_disposition::JobDisposition;
 use crate::worker::messages::WaitingJob;
 
@@ -64,7 +64,7 @@ impl Stage {
 
     pub(super) fn dispositions(&self) -> Vec<(JobDisposition, Option<u32>)> {
         let of = |death: Death| match death.at {
-            DeathAt::Job { disposition, deaths, .. } => (disposition, deaths),
+            DeathContext::Job { disposition, deaths, .. } => (disposition, deaths),
             other => panic!("{other:?}"),
         };
         self.deaths().into_iter().map(of).collect()

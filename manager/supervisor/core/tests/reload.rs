@@ -139,7 +139,7 @@ fn with_no_surge_two_never_take_jobs_at_once() {
     assert_eq!(stage.take_actions(), ["go 3"]);
     stage.message(3, WorkerMessage::Serving).dies_in_job(3, 0).ends_in_job(3, KILLED, 0);
     stage.take_actions();
-    let at_work = |stage: &Stage| stage.core.workers.values().filter(|worker| worker.state.is_admitted()).count();
+    let at_work = |stage: &Stage| stage.core.workers.values().filter(|worker| worker.state.is_activated()).count();
     assert!(at_work(&stage) <= 1);
 }
 

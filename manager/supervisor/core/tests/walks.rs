@@ -139,7 +139,7 @@ impl Walk {
             let (planned, surge) = self.planned(key);
             // With no surge a successor is there all the same, and not at work.
             let (most_at_work, most) = (planned + surge, planned + surge.max(1));
-            let at_work = group.iter().filter(|(_, worker)| worker.state.is_admitted()).count();
+            let at_work = group.iter().filter(|(_, worker)| worker.state.is_activated()).count();
             let is_started = group.iter().any(|(id, _)| !before.contains_key(id));
             let shown = || format!("of {key:?} for {planned} after {shown}:{}", self.workers_shown());
             assert!(at_work <= most_at_work, "{at_work} are at work {}", shown());

@@ -32,9 +32,9 @@ pub(in crate::supervisor::core) enum Moment {
     /// It serves, and will be too old.
     Retires,
     /// The next reading of its scoreboard has to be planned; has no time.
-    Unwatched,
+    ScoreboardUnplanned,
     /// Its scoreboard is read.
-    Reading,
+    ScoreboardDue,
     /// It owes a sign that it responds, which is looked for.
     Look,
 }
@@ -47,8 +47,8 @@ const MOMENTS: [Moment; 10] = [
     Moment::Connecting,
     Moment::Serving,
     Moment::Retires,
-    Moment::Unwatched,
-    Moment::Reading,
+    Moment::ScoreboardUnplanned,
+    Moment::ScoreboardDue,
     Moment::Look,
 ];
 
@@ -63,11 +63,11 @@ impl Moment {
             (Self::Queued, WorkerState::Loaded { .. }) => worker.start.connects.is_none().then_some(Duration::ZERO),
             (Self::Connecting, WorkerState::Loaded { .. }) => worker.start.connects,
             (Self::Retires, WorkerState::Serving { .. }) => Some(worker.retirement.at),
-            (Self::Unwatched, state) => {
+            (Self::ScoreboardUnplanned, state) => {
                 let is_new = state.is_at_work() && worker.job_watch.next == ScoreboardWatch::Unplanned;
                 is_new.then_some(Duration::ZERO)
             }
-            (Self::Reading, _) => worker.scoreboard_due(),
+            (Self::ScoreboardDue, _) => worker.scoreboard_due(),
             (Self::Look, state) if state.polls() => worker.liveness.next(),
             _ => None,
         }
@@ -134,8 +134,8 @@ pub(in crate::supervisor::core) struct WorkerTotals {
 }
 
 impl WorkerTotals {
-    fn of(standing: &Standing) -> Self {
-        let Standing { state, runs, is_canary, .. } = *standing;
+    fn of(standing: &IndexKey) -> Self {
+        let IndexKey { state, runs, is_canary, .. } = *standing;
         let one = |is: bool| usize::from(is);
         Self {
             all: 1,
@@ -200,7 +200,7 @@ impl GroupIndex {
 
 /// The parts of a worker's record that the index depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct IndexKey {
     state: WorkerState,
     runs: JobAllowance,
     retires: Duration,
@@ -210,7 +210,7 @@ pub(super) struct Standing {
     moments: [Option<Duration>; MOMENTS.len()],
 }
 
-impl Standing {
+impl IndexKey {
     pub(super) fn of(worker: &WorkerRecord) -> Self {
         Self {
             state: worker.state,
@@ -265,13 +265,13 @@ impl WorkerIndex {
     }
 
     pub(super) fn add(&mut self, id: WorkerId, record: &WorkerRecord) {
-        let standing = Standing::of(record);
+        let standing = IndexKey::of(record);
         self.add_to_group(id, record, &standing);
         self.moments.extend(standing.moments().map(|(moment, at)| (moment, at, id)));
     }
 
     pub(super) fn remove(&mut self, id: WorkerId, record: &WorkerRecord) {
-        let standing = Standing::of(record);
+        let standing = IndexKey::of(record);
         self.remove_from_group(id, record, &standing);
         for (moment, at) in standing.moments() {
             self.moments.remove(&(moment, at, id));
@@ -279,7 +279,7 @@ impl WorkerIndex {
     }
 
     /// The worker was as `before`, and is as `after`.
-    pub(super) fn replace(&mut self, id: WorkerId, record: &WorkerRecord, before: &Standing, after: &Standing) {
+    pub(super) fn replace(&mut self, id: WorkerId, record: &WorkerRecord, before: &IndexKey, after: &IndexKey) {
         if before.decides() != after.decides() {
             self.remove_from_group(id, record, before);
             self.add_to_group(id, record, after);
@@ -294,7 +294,7 @@ impl WorkerIndex {
         }
     }
 
-    fn add_to_group(&mut self, id: WorkerId, record: &WorkerRecord, standing: &Standing) {
+    fn add_to_group(&mut self, id: WorkerId, record: &WorkerRecord, standing: &IndexKey) {
         let totals = WorkerTotals::of(standing);
         self.totals.add(totals);
         if standing.is_canary {
@@ -310,7 +310,7 @@ impl WorkerIndex {
         };
     }
 
-    fn remove_from_group(&mut self, id: WorkerId, record: &WorkerRecord, standing: &Standing) {
+    fn remove_from_group(&mut self, id: WorkerId, record: &WorkerRecord, standing: &IndexKey) {
         let totals = WorkerTotals::of(standing);
         self.totals.subtract(totals);
         self.canaries.remove(&id);

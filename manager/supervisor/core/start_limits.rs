@@ -259,7 +259,7 @@ impl Core {
         for _ in 0..room {
             let Some(id) = self.workers.first(Moment::Queued) else { return };
             self.workers.change(id, |worker| worker.start.connects = Some(now));
-            self.do_next(Action::Connect(id));
+            self.push_action(Action::Connect(id));
         }
     }
 
