@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "it uses a part of what tests stand on")]
 #![allow(clippy::unwrap_used, reason = "a bench ends by panicking")]
 
+#[path = "../plugin-api/benches/host/mod.rs"]
+mod host;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -12,24 +14,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gm_native::plugins::loader::{self, Instance};
-use gm_plugin_api::abi::{Host, RSlice, RStr, RawContext, RawJob};
+use gm_plugin_api::abi::{RawContext, RawJob};
+use host::HOST;
 use support::{build, plugins};
-
-extern "C" fn status(_: u64, _: u64, _: u64) -> bool {
-    true
-}
-
-extern "C" fn bytes(_: u64, _: RSlice<'_, u8>) -> bool {
-    true
-}
-
-extern "C" fn log(_: u64, _: u8, _: RStr<'_>, _: RStr<'_>) {}
-
-extern "C" fn stopping(_: u64) -> bool {
-    false
-}
-
-static HOST: Host = Host { size: size_of::<Host>(), status, data: bytes, warning: bytes, log, stopping };
 
 const RUST: &str = "use gm_plugin_api::{Job, JobResult, Log, Output, function};\n\
     #[function]\nfn nothing(_: &Job, _: &mut Log) -> JobResult { Ok(Output::from(())) }\n\

@@ -3,29 +3,16 @@
 //! Figures move from machine to machine: compare within one run. What a record costs that is not wanted is printed at
 //! the end as a difference: `cargo bench -p gm-plugin-api --bench call -- turns`.
 
+mod host;
+
 use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gm_plugin_api::__private::{ObjectFunction, Plain, PlainFunction};
-use gm_plugin_api::abi::{Host, PluginRef, RSlice, RStr, RawContext, RawJob, RawState, level, table};
+use gm_plugin_api::abi::{PluginRef, RawContext, RawJob, RawState, level, table};
 use gm_plugin_api::{Context, Job, JobResult, Log, Output, function};
-
-extern "C" fn status(_: u64, _: u64, _: u64) -> bool {
-    true
-}
-
-extern "C" fn bytes(_: u64, _: RSlice<'_, u8>) -> bool {
-    true
-}
-
-extern "C" fn log(_: u64, _: u8, _: RStr<'_>, _: RStr<'_>) {}
-
-extern "C" fn stopping(_: u64) -> bool {
-    false
-}
-
-static HOST: Host = Host { size: size_of::<Host>(), status, data: bytes, warning: bytes, log, stopping };
+use host::HOST;
 
 /// A plain function as the macro writes it down, under a name of its own.
 macro_rules! plain {
