@@ -18,7 +18,7 @@ use crate::control::{ClientError, ControlClient, StatusReply, listening_sockets}
 use crate::logging::escape;
 
 /// How long a manager may take to answer. One that is suspended holds up no list.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A manager that this user may ask.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,7 +52,7 @@ impl ManagerSummary {
 impl RunningManager {
     /// The manager at a socket, if there is one that this user may ask.
     fn at(control: PathBuf) -> Option<Self> {
-        let asked = ControlClient::connect(&control, PATIENCE).and_then(|mut client| client.status());
+        let asked = ControlClient::connect(&control, ANSWER_TIMEOUT).and_then(|mut client| client.status());
         match asked {
             Ok(status) => Some(Self { control, answer: Some(ManagerSummary::of(status)) }),
             Err(ClientError::Deadline { .. }) => Some(Self { control, answer: None }),

@@ -177,8 +177,13 @@ pub(crate) type ReloadRequests = Vec<u64>;
 pub(crate) enum Order {
     /// Replace the workers of a function, or all of them.
     Restart(Option<FunctionName>),
-    /// End the job that was read from a worker's scoreboard.
-    EndJob(ScoreboardReading),
+    /// End a job.
+    EndJob {
+        /// The worker's process.
+        pid: i32,
+        /// The job, as it was read from the worker's scoreboard.
+        seen: ScoreboardReading,
+    },
     /// Have no worker take jobs of a function.
     Pause {
         /// The function.
@@ -192,6 +197,32 @@ pub(crate) enum Order {
     Resume(FunctionName),
     /// Have this many workers serve a function, until the next reload.
     Scale(FunctionName, u32),
+}
+
+impl Order {
+    /// The command that asks for it.
+    pub(crate) fn command(&self) -> &'static str {
+        match self {
+            Self::Restart(_) => "restart",
+            Self::EndJob { .. } => "kill",
+            Self::Pause { drains: true, .. } => "drain",
+            Self::Pause { drains: false, .. } => "pause",
+            Self::Resume(_) => "resume",
+            Self::Scale(..) => "scale",
+        }
+    }
+
+    /// To what the command applies.
+    pub(crate) fn target(&self) -> String {
+        match self {
+            Self::Restart(None) => "all".into(),
+            Self::EndJob { pid, .. } => pid.to_string(),
+            Self::Restart(Some(function)) | Self::Pause { function, .. } | Self::Resume(function) => {
+                function.to_string()
+            }
+            Self::Scale(function, workers) => format!("{function} {workers}"),
+        }
+    }
 }
 
 /// Who asked for a rollback or a retry.

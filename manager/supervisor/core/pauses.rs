@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::requests::Goal;
+use super::requests::{Goal, NamedRequest};
 use super::{Action, Core, GroupKey, WorkerRecord};
 use crate::plugins::name::FunctionName;
 use crate::supervisor::event::{Event, PausedFunction};
@@ -75,9 +75,15 @@ impl Core {
         })
     }
 
-    pub(super) fn pause(&mut self, request: u64, function: FunctionName, pause: Pause, drains: bool, now: Duration) {
-        let (command, target) = (if drains { "drain" } else { "pause" }, Some(function.to_string()));
-        self.pending(request, command, target, Goal::Paused { function: function.clone(), drains }, now);
+    pub(super) fn pause(
+        &mut self,
+        name: NamedRequest,
+        function: FunctionName,
+        pause: Pause,
+        drains: bool,
+        now: Duration,
+    ) {
+        self.pending(name, Goal::Paused { function: function.clone(), drains }, now);
         if self.pauses.all.contains_key(function.as_str()) {
             return;
         }
@@ -87,9 +93,9 @@ impl Core {
         self.pauses_changed(&function, now);
     }
 
-    pub(super) fn resume(&mut self, request: u64, function: FunctionName, now: Duration) {
+    pub(super) fn resume(&mut self, name: NamedRequest, function: FunctionName, now: Duration) {
         self.pauses.all.remove(function.as_str());
-        self.pending(request, "resume", Some(function.to_string()), Goal::Served(function.clone()), now);
+        self.pending(name, Goal::Served(function.clone()), now);
         self.pauses_changed(&function, now);
     }
 

@@ -15,7 +15,7 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
 
 /// How many may be pending.
-const MOST_PENDING: usize = 1000;
+const MAX_PENDING: usize = 1000;
 
 /// How long a worker may take to read a command unless it is in a job: it looks for one every 10 ms.
 const HEARD: Duration = Duration::from_secs(1);
@@ -24,12 +24,18 @@ const HEARD: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Requests(Vec<PendingRequest>);
 
+/// A request, as its events name it.
 #[derive(Debug)]
-struct PendingRequest {
+pub(super) struct NamedRequest {
     /// Its number.
-    request: u64,
+    pub(super) request: u64,
     command: &'static str,
     target: Option<String>,
+}
+
+#[derive(Debug)]
+struct PendingRequest {
+    name: NamedRequest,
     since: Duration,
     goal: Goal,
 }
@@ -83,8 +89,8 @@ impl Core {
         match self.phase {
             ManagerPhase::Starting => Err("the manager is still starting: try again when it serves".into()),
             ManagerPhase::Draining { .. } | ManagerPhase::Finished => Err("the manager is stopping".into()),
-            ManagerPhase::Running if self.requests.0.len() >= MOST_PENDING => {
-                Err(format!("{MOST_PENDING} requests are pending: try again when some of them are complete"))
+            ManagerPhase::Running if self.requests.0.len() >= MAX_PENDING => {
+                Err(format!("{MAX_PENDING} requests are pending: try again when some of them are complete"))
             }
             ManagerPhase::Running => Ok(()),
         }
@@ -122,17 +128,18 @@ impl Core {
 
     /// Begins what a command asks for.
     pub(super) fn carry_out(&mut self, request: u64, order: Order, now: Duration) {
+        let name = NamedRequest { request, command: order.command(), target: Some(order.target()) };
         match order {
-            Order::Restart(function) => self.restart(request, function, now),
-            Order::EndJob(seen) => self.end_job(request, &seen, now),
-            Order::Pause { function, pause, drains } => self.pause(request, function, pause, drains, now),
-            Order::Resume(function) => self.resume(request, function, now),
-            Order::Scale(function, workers) => self.scale(request, function, workers, now),
+            Order::Restart(function) => self.restart(name, function, now),
+            Order::EndJob { pid, seen } => self.end_job(name, pid, &seen, now),
+            Order::Pause { function, pause, drains } => self.pause(name, function, pause, drains, now),
+            Order::Resume(function) => self.resume(name, function, now),
+            Order::Scale(function, workers) => self.scale(name, function, workers, now),
         }
     }
 
     /// Marks workers as outdated, so that others replace them as in a rollout. Earlier failures no longer count.
-    fn restart(&mut self, request: u64, function: Option<FunctionName>, now: Duration) {
+    fn restart(&mut self, name: NamedRequest, function: Option<FunctionName>, now: Duration) {
         let replaced = self.workers_of(function.clone());
         match &function {
             Some(function) => {
@@ -152,15 +159,14 @@ impl Core {
                 self.workers.change(id, |worker| worker.retirement.at = now);
             }
         }
-        let target = Some(function.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string));
-        self.pending(request, "restart", target, Goal::Replaced(replaced), now);
+        self.pending(name, Goal::Replaced(replaced), now);
         self.replan(now);
     }
 
     /// Waits until every worker has the configuration that was just read.
     pub(super) fn await_reload(&mut self, request: u64, now: Duration) {
         let goal = Goal::Replaced(self.workers_of(None));
-        self.pending(request, "reload", None, goal, now);
+        self.pending(NamedRequest { request, command: "reload", target: None }, goal, now);
     }
 
     fn workers_of(&self, function: Option<FunctionName>) -> ReplacedWorkers {
@@ -173,9 +179,9 @@ impl Core {
     }
 
     /// Ends a job as its timeout would.
-    fn end_job(&mut self, request: u64, seen: &ScoreboardReading, now: Duration) {
+    fn end_job(&mut self, name: NamedRequest, pid: i32, seen: &ScoreboardReading, now: Duration) {
         let Some(worker) = self.workers.get(&seen.worker) else { return };
-        let (names, pid) = (worker.names(), worker.pid);
+        let names = worker.names();
         let is_under_way = matches!(worker.state, WorkerState::Draining { reason: ExitReason::JobTimeout, .. });
         let job = seen.job.as_ref().and_then(|job| Some((job, worker.functions.get(job.function)?.function.clone())));
         let grace = match &job {
@@ -187,12 +193,9 @@ impl Core {
             self.workers.change(seen.worker, |worker| worker.job_watch.overdue = Some(ended));
             let (handle, unique) = (String::from_utf8_lossy(&job.handle).into_owned(), job.unique.clone());
             let (ran, grace) = (seconds(job.ran), seconds(grace));
-            self.report_with_pid(pid, |pid| {
-                Event::JobEnding(EndingJob { pid, function, handle, unique, seconds: ran, grace })
-            });
+            self.report(Event::JobEnding(EndingJob { pid, function, handle, unique, seconds: ran, grace }));
         }
-        let target = Some(pid.unwrap_or_default().to_string());
-        self.pending(request, "kill", target, Goal::Ended(seen.worker), now);
+        self.pending(name, Goal::Ended(seen.worker), now);
         if !is_under_way {
             self.trigger(seen.worker, Trigger::Overdue(now.saturating_add(grace)), now);
         }
@@ -225,15 +228,8 @@ impl Core {
         }
     }
 
-    pub(super) fn pending(
-        &mut self,
-        request: u64,
-        command: &'static str,
-        target: Option<String>,
-        goal: Goal,
-        now: Duration,
-    ) {
-        self.requests.0.push(PendingRequest { request, command, target, since: now, goal });
+    pub(super) fn pending(&mut self, name: NamedRequest, goal: Goal, now: Duration) {
+        self.requests.0.push(PendingRequest { name, since: now, goal });
     }
 
     /// Reports requests that are complete, and those that failed.
@@ -248,7 +244,7 @@ impl Core {
     }
 
     fn end_request(&mut self, pending: PendingRequest, outcome: Result<String, String>, now: Duration) {
-        let PendingRequest { request, command, target, since, .. } = pending;
+        let PendingRequest { name: NamedRequest { request, command, target }, since, .. } = pending;
         let seconds = seconds(now.saturating_sub(since));
         let ended = |result| EndedRequest { request, command, target, result, seconds };
         self.report(match outcome {
@@ -333,10 +329,9 @@ impl Core {
         self.scaled.get(function).copied()
     }
 
-    fn scale(&mut self, request: u64, function: FunctionName, workers: u32, now: Duration) {
+    fn scale(&mut self, name: NamedRequest, function: FunctionName, workers: u32, now: Duration) {
         self.scaled.insert(function.clone(), workers);
-        let target = Some(format!("{function} {workers}"));
-        self.pending(request, "scale", target, Goal::Served(function), now);
+        self.pending(name, Goal::Served(function), now);
         self.replan(now);
     }
 

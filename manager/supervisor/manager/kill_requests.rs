@@ -9,21 +9,14 @@ use crate::supervisor::event::seconds;
 
 impl Manager {
     /// Ends a job as its timeout would.
-    pub(super) fn end_job(&mut self, pid: Option<u32>, handle: Option<&str>, by: &Requester) -> Reply {
-        if let Err(text) = self.core.may_request() {
-            return Reply::refused(text);
-        }
+    pub(super) fn end_job(&mut self, pid: Option<u32>, handle: Option<&str>, by: &Requester) -> Result<Reply, String> {
+        self.core.may_request()?;
         let found = match (pid, handle) {
             (Some(pid), None) => self.job_of_process(pid),
             (None, Some(handle)) => self.job_with_handle(handle),
             _ => Err("name a job by the process of its worker or by its handle, not both".into()),
-        };
-        let found = found.and_then(|found| self.core.may_end_job(&found.reading).map(|()| found));
-        let found = match found {
-            Ok(found) => found,
-            Err(text) => return Reply::refused(text),
-        };
-        let request = self.received("kill", Some(found.pid.to_string()), by);
+        }?;
+        self.core.may_end_job(&found.reading)?;
         let begun = match &found.reading.job {
             Some(job) => format!(
                 "{}: job {}, which has run for {:.3} s in worker {}, is being ended",
@@ -36,7 +29,7 @@ impl Manager {
                 format!("worker {} is being ended; its scoreboard was overwritten, so its job is unknown", found.pid)
             }
         };
-        self.order(request, Order::EndJob(found.reading), begun)
+        Ok(self.order(Order::EndJob { pid: found.pid, seen: found.reading }, begun, by))
     }
 
     fn job_of_process(&self, pid: u32) -> Result<RunningJob, String> {

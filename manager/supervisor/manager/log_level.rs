@@ -8,12 +8,17 @@ use crate::supervisor::event::{Event, seconds};
 use crate::system::clock;
 
 /// The highest level.
-const MOST: u8 = 5;
+const MAX_LEVEL: u8 = 5;
 
 impl Manager {
-    pub(super) fn change_log_level(&mut self, level: u8, period: Option<Duration>, by: &Requester) -> Reply {
-        if level > MOST {
-            return Reply::refused(format!("the log level is a number from 0 to {MOST}, not {level}"));
+    pub(super) fn change_log_level(
+        &mut self,
+        level: u8,
+        period: Option<Duration>,
+        by: &Requester,
+    ) -> Result<Reply, String> {
+        if level > MAX_LEVEL {
+            return Err(format!("the log level is a number from 0 to {MAX_LEVEL}, not {level}"));
         }
         let seconds = period.map(seconds);
         self.received("log-level", Some(level.to_string()), by);
@@ -28,10 +33,10 @@ impl Manager {
         }
         self.log_level_until = period.map(|period| clock::now().saturating_add(period));
         let until = seconds.map_or_else(|| "until the next reload".to_owned(), |seconds| format!("for {seconds} s"));
-        Reply::Done(format!(
+        Ok(Reply::Done(format!(
             "the log level is {level} {until}; in the configuration it is {}",
             self.effects.config.verbose
-        ))
+        )))
     }
 
     /// The time is over: the configuration's level is in force again.

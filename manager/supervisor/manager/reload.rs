@@ -74,14 +74,12 @@ impl ReloadSchedule {
 
 impl Manager {
     /// `gm-native reload`.
-    pub(super) fn reload_on_request(&mut self, by: &Requester) -> Reply {
-        if let Err(text) = self.core.may_request() {
-            return Reply::refused(text);
-        }
+    pub(super) fn reload_on_request(&mut self, by: &Requester) -> Result<Reply, String> {
+        self.core.may_request()?;
         let request = self.received("reload", None, by);
         self.hangs_up("reload", Some(request));
         let begun = "the configuration is read again, and every worker is replaced if it can be used".into();
-        Reply::Accepted(AcceptedReply { request, begun })
+        Ok(Reply::Accepted(AcceptedReply { request, begun }))
     }
 
     /// The log is reopened at each signal, since logrotate may have moved it; the rest is coalesced.

@@ -85,37 +85,41 @@ impl Manager {
     }
 
     fn answer(&mut self, incoming: PendingRequest) {
-        let by = incoming.requester;
-        let reply = match incoming.request {
+        let PendingRequest { request, requester, reply } = incoming;
+        // The client may be gone by now.
+        let _ = reply.send(self.reply(request, &requester).unwrap_or_else(Reply::refused));
+    }
+
+    /// Carries out a request; or one sentence: why it is refused.
+    fn reply(&mut self, request: ControlRequest, by: &Requester) -> Result<Reply, String> {
+        Ok(match request {
             ControlRequest::Status => Reply::Status(Box::new(self.status())),
             ControlRequest::Ping => {
                 let state = manager_state(&self.core).label();
                 Reply::Done(format!("the manager (pid {}) is {state}", std::process::id()))
             }
             ControlRequest::Versions => Reply::Versions(self.effects.versions(&self.core)),
-            ControlRequest::Retry { function } => self.retry(&function, &by),
+            ControlRequest::Retry { function } => self.retry(&function, by)?,
             ControlRequest::Rollback { function, hash, force } => {
-                self.roll_back(&function, hash.as_deref(), force, &by)
+                self.roll_back(&function, hash.as_deref(), force, by)?
             }
             ControlRequest::ClearAttempts(of) => {
                 let text = format!("{}: the job gets all its attempts again", of.function);
                 self.input(Input::ClearAttempts(of));
                 Reply::Done(text)
             }
-            ControlRequest::Restart { function } => self.restart(function.as_ref(), &by),
-            ControlRequest::Kill { pid, handle } => self.end_job(pid, handle.as_deref(), &by),
-            ControlRequest::Pause { function, drain } => self.pause(&function, drain, &by),
-            ControlRequest::Resume { function } => self.resume(&function, &by),
-            ControlRequest::Scale { function, workers } => self.scale(&function, workers, &by),
-            ControlRequest::Reload => self.reload_on_request(&by),
-            ControlRequest::Stop => self.stop_on_request(&by),
+            ControlRequest::Restart { function } => self.restart(function.as_ref(), by)?,
+            ControlRequest::Kill { pid, handle } => self.end_job(pid, handle.as_deref(), by)?,
+            ControlRequest::Pause { function, drain } => self.pause(&function, drain, by)?,
+            ControlRequest::Resume { function } => self.resume(&function, by)?,
+            ControlRequest::Scale { function, workers } => self.scale(&function, workers, by)?,
+            ControlRequest::Reload => self.reload_on_request(by)?,
+            ControlRequest::Stop => self.stop_on_request(by),
             ControlRequest::LogLevel { level, milliseconds } => {
-                self.change_log_level(level, milliseconds.map(Duration::from_millis), &by)
+                self.change_log_level(level, milliseconds.map(Duration::from_millis), by)?
             }
-            ControlRequest::Events { .. } => return,
-        };
-        // The client may be gone by now.
-        let _ = incoming.reply.send(reply);
+            ControlRequest::Events { .. } => return Err("the feed answers this".into()),
+        })
     }
 
     fn status(&self) -> StatusReply {
@@ -134,66 +138,46 @@ impl Manager {
         request
     }
 
-    fn retry(&mut self, function: &str, by: &Requester) -> Reply {
-        let function = match self.core.may_retry(function) {
-            Ok(function) => function,
-            Err(text) => return Reply::refused(text),
-        };
+    fn retry(&mut self, function: &str, by: &Requester) -> Result<Reply, String> {
+        let function = self.core.may_retry(function)?;
         // Two at the same time wait for the same.
         let under_way = self.core.retry_under_way(&function);
         let request = under_way.unwrap_or_else(|| self.received("retry", Some(function.to_string()), by));
         self.input(Input::Retry { function, asked: RequestOrigin { request, uid: by.uid } });
-        Reply::Accepted(AcceptedReply { request, begun: String::new() })
+        Ok(Reply::Accepted(AcceptedReply { request, begun: String::new() }))
     }
 
-    fn restart(&mut self, function: Option<&FunctionName>, by: &Requester) -> Reply {
-        let order = match self.core.may_restart(function.map(FunctionName::as_str)) {
-            Ok(order) => order,
-            Err(text) => return Reply::refused(text),
-        };
-        let target = function.map_or_else(|| "all".to_owned(), ToString::to_string);
+    fn restart(&mut self, function: Option<&FunctionName>, by: &Requester) -> Result<Reply, String> {
+        let order = self.core.may_restart(function.map(FunctionName::as_str))?;
         let begun = match function {
             Some(function) => format!("the workers of {function} are being replaced"),
             None => "all workers are being replaced".into(),
         };
-        let request = self.received("restart", Some(target), by);
-        self.order(request, order, begun)
+        Ok(self.order(order, begun, by))
     }
 
-    fn pause(&mut self, function: &str, drains: bool, by: &Requester) -> Reply {
-        let function = match self.core.may_pause(function) {
-            Ok(function) => function,
-            Err(text) => return Reply::refused(text),
-        };
-        let command = if drains { "drain" } else { "pause" };
-        let request = self.received(command, Some(function.to_string()), by);
+    fn pause(&mut self, function: &str, drains: bool, by: &Requester) -> Result<Reply, String> {
+        let function = self.core.may_pause(function)?;
         let since: String = date(SystemTime::now()).chars().take(SECONDS).collect();
         let begun = format!("{function} is being paused");
         let pause = Pause { by: by.to_string(), since };
-        self.order(request, Order::Pause { function, pause, drains }, begun)
+        Ok(self.order(Order::Pause { function, pause, drains }, begun, by))
     }
 
-    fn resume(&mut self, function: &str, by: &Requester) -> Reply {
-        let function = match self.core.may_resume(function) {
-            Ok(function) => function,
-            Err(text) => return Reply::refused(text),
-        };
-        let request = self.received("resume", Some(function.to_string()), by);
+    fn resume(&mut self, function: &str, by: &Requester) -> Result<Reply, String> {
+        let function = self.core.may_resume(function)?;
         let begun = format!("{function} is being resumed");
-        self.order(request, Order::Resume(function), begun)
+        Ok(self.order(Order::Resume(function), begun, by))
     }
 
-    fn scale(&mut self, function: &str, workers: u32, by: &Requester) -> Reply {
-        let order = match self.core.may_scale(function, workers) {
-            Ok(order) => order,
-            Err(text) => return Reply::refused(text),
-        };
-        let request = self.received("scale", Some(format!("{function} {workers}")), by);
-        self.order(request, order, format!("{function} is being scaled to {workers}"))
+    fn scale(&mut self, function: &str, workers: u32, by: &Requester) -> Result<Reply, String> {
+        let order = self.core.may_scale(function, workers)?;
+        Ok(self.order(order, format!("{function} is being scaled to {workers}"), by))
     }
 
-    /// Has the core carry out an order.
-    pub(super) fn order(&mut self, request: u64, order: Order, begun: String) -> Reply {
+    /// Logs an order, and has the core carry it out.
+    pub(super) fn order(&mut self, order: Order, begun: String, by: &Requester) -> Reply {
+        let request = self.received(order.command(), Some(order.target()), by);
         self.input(Input::Request { request, order });
         Reply::Accepted(AcceptedReply { request, begun })
     }
@@ -207,16 +191,10 @@ impl Manager {
         Reply::Accepted(AcceptedReply { request, begun: "the manager is stopping".into() })
     }
 
-    fn roll_back(&mut self, function: &str, hash: Option<&str>, force: bool, by: &Requester) -> Reply {
-        let target = self.core.may_roll_back(function).and_then(|function| {
-            let request = RollbackRequest { function: &function, hash, force };
-            let (version, target) = self.effects.rollback_target(&self.core, request)?;
-            Ok((function, version, target))
-        });
-        let (function, version, target) = match target {
-            Ok(target) => target,
-            Err(text) => return Reply::refused(text),
-        };
+    fn roll_back(&mut self, function: &str, hash: Option<&str>, force: bool, by: &Requester) -> Result<Reply, String> {
+        let function = self.core.may_roll_back(function)?;
+        let (version, target) =
+            self.effects.rollback_target(&self.core, RollbackRequest { function: &function, hash, force })?;
         // One that leads to the same version has the number of the one under way: they end together.
         let under_way = self.core.rollback_under_way(&function).filter(|one| one.version == version.hash);
         let under_way = under_way.map(|one| (one.asked, clock::now().saturating_sub(one.since)));
@@ -240,6 +218,6 @@ impl Manager {
         if joined.is_none() {
             self.input(Input::Rollback { function, version, asked });
         }
-        Reply::RolledBack(reply)
+        Ok(Reply::RolledBack(reply))
     }
 }

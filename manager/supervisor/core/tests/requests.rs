@@ -75,13 +75,17 @@ fn a_stop_ends_every_request() {
     assert!(stage.core.may_restart(None).is_err());
 }
 
+fn end_job() -> Order {
+    Order::EndJob { pid: 101, seen: reading(1, 1) }
+}
+
 /// Its own line, and the timeout's end.
 #[test]
 fn a_job_ends_on_request_as_at_its_timeout() {
     let mut stage = two_functions();
     let grace = stage.core.config.timeout_grace("a");
     assert_eq!(stage.core.may_end_job(&reading(1, 1)), Ok(()));
-    stage.order(1, Order::EndJob(reading(1, 1))).order(2, Order::EndJob(reading(1, 1)));
+    stage.order(1, end_job()).order(2, end_job());
     assert_eq!(stage.take_actions(), ["leave 1", "terminate 1", "start a"], "once");
     assert_eq!(stage.count_events(|event| matches!(event, Event::JobEnding(_))), 1);
     stage.later(grace).input(Input::ScoreboardRead(reading(1, 1)));
@@ -104,7 +108,7 @@ fn only_a_worker_with_a_job_can_end_it() {
     assert!(stage.core.may_end_job(&idle).unwrap_err().starts_with("worker 101 runs no job"));
     let overwritten = ScoreboardReading { overwritten: true, ..idle };
     assert_eq!(stage.core.may_end_job(&overwritten), Ok(()));
-    stage.order(1, Order::EndJob(overwritten));
+    stage.order(1, Order::EndJob { pid: 101, seen: overwritten });
     assert!(stage.take_actions().contains(&"terminate 1".to_owned()));
     stage.leaves(1);
     assert!(stage.ended()[0].2.contains("by itself"), "{:?}", stage.ended());
