@@ -123,7 +123,7 @@ impl DenyList {
         table.used.store(self.servers.len() as u64, Release);
     }
 
-    /// Denies the job no more, where it was denied.
+    /// Denies the job no more, if it was denied.
     pub(crate) fn remove(&mut self, job: &JobIdentity<'_>) {
         let key = job.key();
         let keys = &self.mapping.header().keys[..self.servers.len()];
@@ -151,7 +151,7 @@ impl DeniedJobs {
     /// Maps an inherited list.
     ///
     /// # Errors
-    /// The system's, where `fd` is none.
+    /// The system's, if `fd` is not a deny list.
     pub(crate) fn map(fd: &OwnedFd) -> io::Result<Self> {
         Ok(Self(SharedMapping::map(fd, 0, Access::Read)?))
     }
@@ -159,7 +159,7 @@ impl DeniedJobs {
     /// Why the job may not run; `None` for nearly every job.
     ///
     /// Where the worker lost an earlier connection to this server at `lost`, the server may have been restarted. What was
-    /// denied before then meant other jobs, also where the manager has not heard of the loss yet.
+    /// denied before then meant other jobs, even if the manager has not heard of the loss yet.
     pub(crate) fn reason(&self, job: &JobIdentity<'_>, lost: Option<Duration>, now: Duration) -> Option<String> {
         let table = self.0.header();
         let used = table.used.load(Acquire);

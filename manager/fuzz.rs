@@ -1,6 +1,6 @@
 //! What `fuzz/` feeds with random bytes: one function for each kind of input that comes from outside.
 //!
-//! A target panics where the code under it panics or breaks a promise. Built for tests and with `cfg(fuzzing)` only.
+//! A target panics if the code under it panics or breaks a promise. Built for tests and with `cfg(fuzzing)` only.
 //! Whatever a fuzzer has found stays as a file in `fuzz/corpus/TARGET/`, which a test gives to the target.
 
 #![allow(clippy::unwrap_used, missing_docs)] // A panic is the report; the names of the targets say what they read.

@@ -30,7 +30,7 @@ const UNIQUE_WORDS: usize = 16;
 /// Connections in the middle of a packet that are listed one by one.
 const SENDING_WORDS: usize = 16;
 /// More connections than any worker has in the middle of a packet.
-const MOST_SENDING: u32 = 1 << 16;
+const MAX_SENDING: u32 = 1 << 16;
 /// Run times are counted in powers of two: bucket `n` holds the jobs that took under 2^n microseconds.
 pub(crate) const BUCKETS: usize = 32;
 
@@ -152,7 +152,7 @@ pub(crate) fn create(functions: usize, workload_max: usize) -> io::Result<(Owned
 /// Maps the crash area of an inherited scoreboard, which was created with the same numbers.
 ///
 /// # Errors
-/// The system's, or one where `fd` is too small.
+/// The system's, or one that says that `fd` is too small.
 pub(crate) fn map_crash_area(fd: &OwnedFd, functions: usize, workload_max: usize) -> io::Result<CrashArea> {
     CrashArea::map(fd, ScoreboardMapping::rest_at(functions)?, workload_max)
 }
@@ -200,7 +200,7 @@ impl ScoreboardWriter {
     /// Maps an inherited scoreboard.
     ///
     /// # Errors
-    /// The system's, or one where `fd` is too small: a later access would be fatal, so the size is checked.
+    /// The system's, or one that says that `fd` is too small: a later access would be fatal, so the size is checked.
     pub(crate) fn map(fd: &OwnedFd, functions: usize) -> io::Result<Self> {
         let mapping = SharedMapping::map(fd, functions, Access::Write)?;
         Ok(Self { mapping, sequence: AtomicU64::new(0) })
@@ -235,7 +235,7 @@ impl ScoreboardWriter {
     }
 
     /// Whether the header still has what [`begin`](Self::begin) wrote for the job of this number: a plugin that writes
-    /// where it must not may have hit it, and then nothing in this process can be relied on.
+    /// to memory that is not its own may have hit it, and then nothing in this process can be relied on.
     pub(crate) fn is_intact(&self, number: u64) -> bool {
         let header = self.mapping.header();
         header.sequence.load(Relaxed) == self.sequence.load(Relaxed)
@@ -254,7 +254,7 @@ impl ScoreboardWriter {
         self.activity(WorkerActivity::Answering);
     }
 
-    /// The same, of a job that ran this long, where the worker ends only later: that time is none of the job's, so its
+    /// The same, of a job that ran this long, if the worker ends only later: that time is none of the job's, so its
     /// start is moved.
     pub(crate) fn returned_after(&self, ran: Duration, now: Duration) {
         let started = u64::try_from(now.saturating_sub(ran).as_nanos()).unwrap_or(u64::MAX);
@@ -299,7 +299,7 @@ impl ScoreboardWriter {
 #[derive(Debug)]
 pub(crate) struct SendingGuard {
     scoreboard: Arc<ScoreboardWriter>,
-    /// Which word; none where all were taken.
+    /// Which word; none if all were taken.
     word: Option<usize>,
 }
 
@@ -329,7 +329,7 @@ fn bucket(run_ns: u64) -> usize {
     ((u64::BITS - micros.leading_zeros()) as usize).min(BUCKETS - 1)
 }
 
-/// Stores `bytes` where they fit; what does not fit is stored as unknown (length 0), never cut: a cut handle is
+/// Stores `bytes` if they fit; what does not fit is stored as unknown (length 0), never cut: a cut handle is
 /// another's.
 fn store_bytes(words: &[AtomicU64], bytes: &[u8]) -> u32 {
     if bytes.len() > words.len() * 8 {
@@ -412,7 +412,7 @@ impl ScoreboardView {
     pub(crate) fn read(&self) -> Snapshot {
         let header = self.mapping.header();
         let no_worker_writes =
-            |word| !WorkerActivity::is_word(word) || header.unlisted_senders.load(Acquire) > MOST_SENDING;
+            |word| !WorkerActivity::is_word(word) || header.unlisted_senders.load(Acquire) > MAX_SENDING;
         for _ in 0..8 {
             let before = header.sequence.load(Acquire);
             let word = header.activity.load(Relaxed);

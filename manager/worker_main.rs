@@ -8,7 +8,7 @@ use gm_native::{commands, version};
 fn main() -> ExitCode {
     commands::run_if_worker(std::env::args_os().nth(1).as_deref());
     eprintln!(
-        "gm-native-worker {}: gm-native starts it for its workers, where it lies beside gm-native and is of the same build; \
+        "gm-native-worker {}: gm-native starts it for its workers, if it lies beside gm-native and is of the same build; \
          it does nothing by hand",
         version::WITH_REVISION
     );

@@ -482,7 +482,7 @@ fn synopsis(command: &Command, name: &str) -> Roff {
     roff
 }
 
-/// `[-c FILE]`, by its short name where it has one.
+/// `[-c FILE]`, by its short name if it has one.
 fn option(arg: &Arg) -> String {
     let name = match (arg.get_short(), arg.get_long()) {
         (Some(short), _) => format!("-{short}"),
@@ -496,7 +496,7 @@ fn option(arg: &Arg) -> String {
     }
 }
 
-/// `FILE...`, in brackets where it may be left out.
+/// `FILE...`, in brackets if it may be left out.
 fn operand(arg: &Arg) -> String {
     let more = if matches!(arg.get_action(), ArgAction::Append) { "..." } else { "" };
     let name = value_name(arg);

@@ -4,7 +4,7 @@
 //! completions from them. What an option means to the configuration is a key and a text ([`Cli::overrides`]), checked
 //! with the file's keys, so both get the same messages.
 
-pub mod verbs;
+pub mod command_args;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-pub use verbs::{
+pub use command_args::{
     CallArgs, CheckArgs, CrashesArgs, DevArgs, EventsArgs, FunctionArgs, KillArgs, LogLevelArgs, ManagersArgs, NewArgs,
     QuarantineArgs, ReloadArgs, RestartArgs, RetryArgs, RollbackArgs, ScaleArgs, StatusArgs, StopArgs, SubmitArgs,
     VersionsArgs,

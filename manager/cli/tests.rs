@@ -133,7 +133,7 @@ fn commands_for_authors() {
     let args = CheckArgs { files: vec!["a.so".into(), "b.so".into()], json: true, ..CheckArgs::default() };
     assert_eq!(cli.command, Some(Command::Check(args)));
     let cli = parse("new word_count --object").expect("new");
-    let args = NewArgs { name: "word_count".into(), lang: verbs::Language::Rust, object: true, json: false };
+    let args = NewArgs { name: "word_count".into(), lang: command_args::Language::Rust, object: true, json: false };
     assert_eq!(cli.command, Some(Command::New(args)));
 }
 
@@ -146,12 +146,14 @@ fn crashes_and_quarantine_take_commands_of_their_own() {
         ["crashes -c gm.ini show 1 --json", "-c gm.ini crashes show 1 --json", "crashes show 1 --json -c gm.ini"]
     {
         let Some(Command::Crashes(args)) = command(line) else { panic!("{line}") };
-        assert_eq!(args.command, Some(verbs::CrashesCommand::Show { id: "1".into(), json: true }), "{line}");
+        assert_eq!(args.command, Some(command_args::CrashesCommand::Show { id: "1".into(), json: true }), "{line}");
         assert_eq!(parse(line).expect(line).place.config, Some("gm.ini".into()), "{line}");
     }
     let Some(Command::Quarantine(args)) = command("quarantine resubmit 1 2 --priority low") else { panic!("no job") };
-    let resubmit =
-        verbs::QuarantineCommand::Resubmit { ids: vec!["1".into(), "2".into()], priority: verbs::JobPriority::Low };
+    let resubmit = command_args::QuarantineCommand::Resubmit {
+        ids: vec!["1".into(), "2".into()],
+        priority: command_args::JobPriority::Low,
+    };
     assert_eq!(args.command, Some(resubmit));
     assert_eq!(command("quarantine"), Some(Command::Quarantine(QuarantineArgs { command: None })));
     for line in ["crashes show", "crashes replay", "crashes 1", "quarantine drop", "quarantine resubmit 1 --priority x"]

@@ -17,7 +17,7 @@ use crate::system::reap::{self, Reaped};
 use crate::system::spawn::{self, ChildProgram, Program};
 
 /// How many messages to read in a row.
-const TURN: usize = 64;
+const MESSAGES_PER_READ: usize = 64;
 /// How many messages to read of an exited child: more than the kernel queues, unless the child enlarged the queue.
 const LAST_MESSAGES: usize = 1024;
 
@@ -100,7 +100,7 @@ impl HelperProcess {
                     // A real yield: a child that keeps sending must not starve signals and timers.
                     yield_now().await;
                     while self.poller.next_ready().is_some() {}
-                    self.read_messages(TURN);
+                    self.read_messages(MESSAGES_PER_READ);
                 }
             }
         }

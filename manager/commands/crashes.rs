@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::output::{OutputFormat, finish};
 use super::records::{Records, when};
 use super::table::Table;
-use crate::cli::verbs::CrashesCommand;
+use crate::cli::command_args::CrashesCommand;
 use crate::cli::{Cli, CrashesArgs};
 use crate::crash::files::CRASHES;
 use crate::crash::record_id::RecordId;

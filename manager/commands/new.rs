@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use super::output::{fail, finish};
 use crate::cli::NewArgs;
-use crate::cli::verbs::Language;
+use crate::cli::command_args::Language;
 
 mod files;
 mod name;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use super::output::{OutputFormat, fail, finish};
 use super::records::{Records, json_of, when};
 use super::table::Table;
-use crate::cli::verbs::QuarantineCommand;
+use crate::cli::command_args::QuarantineCommand;
 use crate::cli::{Cli, QuarantineArgs};
 use crate::config::ManagerCommand;
 use crate::crash::files::QUARANTINE;

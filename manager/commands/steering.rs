@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::outcome::{Awaited, Outcome, ask_and_wait};
 use super::output::{fail, fail_of, finish};
 use super::{configuration, with_manager};
-use crate::cli::verbs::WaitArgs;
+use crate::cli::command_args::WaitArgs;
 use crate::cli::{Cli, FunctionArgs, KillArgs, LogLevelArgs, ReloadArgs, RestartArgs, ScaleArgs};
 use crate::control::{AcceptedReply, ClientError, ControlClient, ControlRequest, DEADLINE};
 use crate::logging::escape;

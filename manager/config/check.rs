@@ -110,7 +110,7 @@ fn memory(config: &Config, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Warns where a worker cannot prefetch although the configuration asks for it.
+/// Warns if a worker cannot prefetch although the configuration asks for it.
 fn prefetch(config: &Config, diagnostics: &mut Diagnostics) {
     let sections = || std::iter::once(None).chain(config.functions.keys().map(|name| Some(name.as_str())));
     let wanted = |section: Option<&str>| config.prefetch(section.unwrap_or_default()) > 1;

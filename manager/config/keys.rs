@@ -241,7 +241,7 @@ ConfigKey::new("count", "0", "the least number of workers that serve the functio
 .function(own_workers!(count)),
 ConfigKey::new(
 "dedicated_count",
-"1 where `count` is 0, else 0",
+"1 if `count` is 0, else 0",
 "workers for each function that serve only that function, unless its section overrides it",
 )
 .global(KeyField {

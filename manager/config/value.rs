@@ -17,11 +17,11 @@ pub(super) struct ValueForm<T: 'static> {
 }
 
 /// More workers than anyone can mean; a typing error must not become a fork bomb.
-const MOST_WORKERS: u64 = 100_000;
+const MAX_WORKERS: u64 = 100_000;
 
 /// A number of workers; 0 means none, or unset.
 pub(super) const WORKERS: ValueForm<u32> =
-    ValueForm { read: |text| small(text, 0, MOST_WORKERS), show: u32::to_string, example: "10" };
+    ValueForm { read: |text| small(text, 0, MAX_WORKERS), show: u32::to_string, example: "10" };
 
 /// How many of something, 0 included.
 pub(super) const COUNT: ValueForm<u32> =

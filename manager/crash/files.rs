@@ -1,8 +1,8 @@
-//! A directory of records: `ID.json`, and `ID.workload` beside it where the workload was kept.
+//! A directory of records: `ID.json`, and `ID.workload` beside it if the workload was kept.
 //!
 //! Whoever may write there may leave anything: names that are no record's are left alone, and what cannot be read is
 //! skipped with a reason. No link is followed, and nothing but a regular file is read. A file is written completely or
-//! not at all, and the oldest records go where there are too many.
+//! not at all, and the oldest records go when there are too many.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -221,7 +221,7 @@ impl<T: Record> RecordDir<T> {
     /// Everything that is there.
     ///
     /// # Errors
-    /// The system's, where the directory cannot be read.
+    /// The system's, if the directory cannot be read.
     pub(crate) fn list(&self) -> io::Result<Listing<T>> {
         let mut all = Listing { records: Vec::new(), skipped: Vec::new() };
         for (id, _) in self.ids()? {
@@ -233,12 +233,12 @@ impl<T: Record> RecordDir<T> {
         Ok(all)
     }
 
-    /// Removes the oldest where there are more than `keep`, or all take more than `total` bytes. The newest stays
+    /// Removes the oldest if there are more than `keep`, or all take more than `total` bytes. The newest stays
     /// whatever it takes, unless `keep` is 0. Removes what a writer left that was killed, too: only one may write at a
     /// time. What cannot be removed is left. Returns how many records went.
     ///
     /// # Errors
-    /// The system's, where the directory cannot be read.
+    /// The system's, if the directory cannot be read.
     pub(crate) fn prune(&self, keep: usize, total: u64) -> io::Result<usize> {
         for name in self.names()?.iter().filter(|name| is_temporary(name)) {
             // As for the others.

@@ -18,7 +18,7 @@ pub(crate) struct QuarantinedJob {
     pub function: FunctionName,
     /// Its handle.
     pub handle: String,
-    /// Its unique id; empty where its client gave none.
+    /// Its unique id; empty if its client gave none.
     pub unique: String,
     /// The job server that it came from, as configured.
     pub server: String,
@@ -32,7 +32,7 @@ pub(crate) struct QuarantinedJob {
     /// The crash report of the last one.
     #[serde(default)]
     pub report: Option<RecordId>,
-    /// The size of its workload in bytes, where that is known.
+    /// The size of its workload in bytes, if that is known.
     #[serde(default)]
     pub workload_size: Option<u64>,
     /// Whether the whole workload is beside it.

@@ -124,7 +124,7 @@ pub(crate) struct Frame {
     pub offset: u64,
     /// The function, as far as it is known.
     pub function: Option<String>,
-    /// How far the instruction is from the function's start, where no line is known.
+    /// How far the instruction is from the function's start, if no line is known.
     pub function_offset: Option<u64>,
     /// The source file.
     pub file: Option<String>,
@@ -158,7 +158,7 @@ pub(crate) struct JobFacts {
     pub max_attempts: Option<u32>,
     /// Its id in quarantine.
     pub quarantine: Option<RecordId>,
-    /// The size of its workload in bytes, where that is known.
+    /// The size of its workload in bytes, if that is known.
     pub workload_size: Option<u64>,
     /// Whether the whole workload is beside the report.
     pub workload_kept: bool,

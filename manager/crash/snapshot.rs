@@ -19,11 +19,11 @@ pub(crate) struct ThreadSnapshot {
     pub cause: Cause,
     /// The signal's number; of a [`Cause::Request`], the one with which it was asked for.
     pub signal: i32,
-    /// Its `si_code`: positive where the kernel found a fault, else a process sent it.
+    /// Its `si_code`: positive if the kernel found a fault, else a process sent it.
     pub code: i32,
-    /// Its `si_addr`; without meaning where a process sent the signal.
+    /// Its `si_addr`; without meaning if a process sent the signal.
     pub fault_address: u64,
-    /// The process that sent it; 0 where the kernel did.
+    /// The process that sent it; 0 if the kernel did.
     pub sender: i32,
     /// The process.
     pub process: i32,
@@ -37,7 +37,7 @@ pub(crate) struct ThreadSnapshot {
     pub registers: Registers,
     /// The top of its stack.
     pub stack: Option<StackCopy>,
-    /// The text of `/proc/PID/maps`, without the lines of anonymous memory that is not executable. Cut where it is too
+    /// The text of `/proc/PID/maps`, without the lines of anonymous memory that is not executable. Cut if it is too
     /// long.
     pub mappings: Option<String>,
     /// The workload of the job in hand.
@@ -132,7 +132,7 @@ impl Registers {
         })
     }
 
-    /// The frame pointer, where the code keeps one.
+    /// The frame pointer, if the code keeps one.
     pub(crate) fn fp(&self) -> u64 {
         self.value(match self.architecture {
             Architecture::X86_64 => "rbp",
@@ -227,7 +227,7 @@ fn architecture(word: u64) -> Option<Architecture> {
     [Architecture::X86_64, Architecture::Aarch64].into_iter().find(|architecture| *architecture as u64 == word)
 }
 
-/// A piece whose length word is one more than its length; none where it is missing, longer than it may be, or longer
+/// A piece whose length word is one more than its length; none if it is missing, longer than it may be, or longer
 /// than the file.
 fn read_piece(file: &File, size: u64, length: u64, at: usize, most: u64) -> io::Result<Option<Vec<u8>>> {
     let room = size.saturating_sub(at as u64).min(most);

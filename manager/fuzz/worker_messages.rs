@@ -121,7 +121,7 @@ impl Manager {
             (b'#', Some((worker, number))) => {
                 let counts = JobCounts { completed: 0, failed: number, old_completed: number, old_failed: 1 };
                 let failures = vec![number.to_string()];
-                self.handle(Input::Counted(CanaryCounts { worker, tallies: vec![counts], failures }));
+                self.handle(Input::Counted(CanaryCounts { worker, counts: vec![counts], failures }));
             }
             _ => {
                 if let (Some(worker), Ok(message)) = (self.worker(*kind), decode::<WorkerMessage>(rest)) {

@@ -32,7 +32,7 @@ const LONGEST_ID: usize = 127;
 const LONGEST_NAME: usize = 2048;
 
 /// The most functions a connection may register; one registered twice counts twice.
-const MOST_OFFERS: usize = 10_000;
+const MAX_OFFERS: usize = 10_000;
 
 /// gearmand's clients allow handles of at most 63 bytes: `H:`, this, `:` and a number.
 const LONGEST_HOST: usize = 40;

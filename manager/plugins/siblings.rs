@@ -27,7 +27,7 @@ use crate::system::errors::reason;
 const MAX_SIBLINGS: usize = 64;
 
 /// More places than any real search path has.
-const MOST_PLACES: usize = 1024;
+const MAX_PLACES: usize = 1024;
 
 /// A library that belongs to a version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -176,7 +176,7 @@ impl<'a> SiblingSearch<'a> {
     fn find(&mut self, name: &OsStr, places: Vec<SearchPlace>) -> Result<Option<(PathBuf, File)>, Rejection> {
         for place in places {
             self.places += 1;
-            if self.places > MOST_PLACES {
+            if self.places > MAX_PLACES {
                 return Err(Rejection::TooManyPlaces);
             }
             match place {
@@ -363,7 +363,7 @@ fn places(objects: &[LibraryObject], at: usize, name: &OsStr) -> Vec<SearchPlace
         SearchPlace::Elsewhere(dir) => SearchPlace::Elsewhere(dir.join(name)),
         SearchPlace::Unsteady(element) => SearchPlace::Unsteady(element),
     };
-    elements.map(with_name).take(MOST_PLACES + 1).collect()
+    elements.map(with_name).take(MAX_PLACES + 1).collect()
 }
 
 /// One element of a search path, or a library that is needed by its path.

@@ -15,7 +15,7 @@ pub(crate) const FAILURE_TEXT: usize = TEXT_WORDS * 8;
 pub(crate) struct LastFailure {
     /// When it failed, of the monotonic clock.
     pub at: Duration,
-    /// The job's handle; empty where it is too long.
+    /// The job's handle; empty if it is too long.
     pub handle: Vec<u8>,
     /// The reason, at most [`FAILURE_TEXT`] bytes.
     pub reason: String,
@@ -44,7 +44,7 @@ impl FailureSlot {
         self.sequence.store(sequence.wrapping_add(2), Release);
     }
 
-    /// What is there; none where nothing is, or it is being written.
+    /// What is there; none if nothing is, or it is being written.
     pub(super) fn load(&self) -> Option<LastFailure> {
         for _ in 0..8 {
             let before = self.sequence.load(Acquire);

@@ -60,12 +60,12 @@ pub(crate) enum CanaryDecision {
 }
 
 /// Judges a canary that has served for `served`.
-pub(crate) fn judge(served: Duration, tallies: &[(CanaryPolicy, JobCounts)]) -> CanaryDecision {
-    if let Some(bad) = tallies.iter().position(|(_, counts)| counts.fails_too_often()) {
+pub(crate) fn judge(served: Duration, versions: &[(CanaryPolicy, JobCounts)]) -> CanaryDecision {
+    if let Some(bad) = versions.iter().position(|(_, counts)| counts.fails_too_often()) {
         return CanaryDecision::Reject(bad);
     }
     let enough = |(watch, counts): &(CanaryPolicy, JobCounts)| served >= watch.seconds || counts.jobs() >= watch.jobs;
-    if tallies.iter().all(enough) { CanaryDecision::Promote } else { CanaryDecision::Watch }
+    if versions.iter().all(enough) { CanaryDecision::Promote } else { CanaryDecision::Watch }
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_canary_is_promoted_by_time_or_jobs_and_rejected_by_failures() {
         use CanaryDecision::{Promote, Reject};
-        for (name, served_ms, tallies, expected) in [
+        for (name, served_ms, versions, expected) in [
             ("no traffic, too early", 4_999, vec![counts(0, 0, 0, 0)], CanaryDecision::Watch),
             ("no traffic, on time alone", 5_000, vec![counts(0, 0, 0, 0)], Promote),
             ("enough jobs", 10, vec![counts(20, 0, 0, 0)], Promote),
@@ -91,12 +91,12 @@ mod tests {
             ("three of three fail, as before", 10, vec![counts(0, 3, 0, 100)], CanaryDecision::Watch),
             ("3 of 20 are 15 %, before 0 %", 10, vec![counts(17, 3, 100, 0)], Reject(0)),
             ("3 of 30 are 10 %: within the margin", 10, vec![counts(27, 3, 100, 0)], Promote),
-            ("25 % where it was 10 %: within twice and the margin", 10, vec![counts(15, 5, 90, 10)], Promote),
-            ("35 % where it was 10 %", 10, vec![counts(13, 7, 90, 10)], Reject(0)),
+            ("25 %, before 10 %: within twice and the margin", 10, vec![counts(15, 5, 90, 10)], Promote),
+            ("35 %, before 10 %", 10, vec![counts(13, 7, 90, 10)], Reject(0)),
             ("the second fails", 10, vec![counts(20, 0, 0, 0), counts(0, 9, 9, 0)], Reject(1)),
         ] {
-            let tallies: Vec<(CanaryPolicy, JobCounts)> = tallies.into_iter().map(|counts| (WATCH, counts)).collect();
-            assert_eq!(judge(Duration::from_millis(served_ms), &tallies), expected, "{name}");
+            let versions: Vec<(CanaryPolicy, JobCounts)> = versions.into_iter().map(|counts| (WATCH, counts)).collect();
+            assert_eq!(judge(Duration::from_millis(served_ms), &versions), expected, "{name}");
         }
     }
 

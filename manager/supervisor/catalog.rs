@@ -140,7 +140,7 @@ impl Catalog {
 
     /// Directories that no longer hold a library. First those that held several, or could not be read: that is more
     /// likely an unfinished copy or an unmounted file system than an intention to serve nothing. Then those that held
-    /// one library, where it could be either: such a file gets more time to come back than one that is missing from a
+    /// one library, so it could be either: such a file gets more time to come back than one that is missing from a
     /// directory that still holds others.
     fn emptied_directories(&self, scan: &ScanResult) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
         let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();

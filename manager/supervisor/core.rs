@@ -63,7 +63,7 @@ use starts::Spawns;
 use startup::ManagerStartup;
 pub(crate) use views::{FunctionView, WorkerView};
 use worker_record::{GroupKey, StartStage, WorkerRecord};
-use workers::{Moment, Workers};
+use workers::{DueTime, Workers};
 
 #[derive(Debug, PartialEq)]
 enum ManagerPhase {
@@ -278,10 +278,10 @@ impl Core {
     /// been handled as far as possible, and the rest waits for another input.
     pub(crate) fn next_due(&self, now: Duration) -> Option<Duration> {
         if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
-            let lives = self.workers.next(Moment::Deadline, None).into_iter();
+            let lives = self.workers.next(DueTime::Deadline, None).into_iter();
             return lives.chain(self.scoreboard_due()).chain(self.awaited_due()).min();
         }
-        let retires = self.workers.next(Moment::Retires, Some(now)).into_iter();
+        let retires = self.workers.next(DueTime::Retires, Some(now)).into_iter();
         let all = retires.chain(self.waits(now)).chain([self.spawns.after]).chain(self.canary_due(now));
         let all = all
             .chain(self.requests_due(now))
@@ -314,7 +314,7 @@ impl Core {
         if matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             self.catalog.retries(now).into_iter().for_each(|candidate| self.push_action(Action::ProbeAgain(candidate)));
         }
-        let due = self.workers.between(Moment::Deadline, None, self.read);
+        let due = self.workers.between(DueTime::Deadline, None, self.read);
         due.into_iter().for_each(|id| self.trigger(id, Trigger::Tick, now));
     }
 }

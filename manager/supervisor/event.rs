@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::rollback::UntriedFile;
+use super::rollback::PendingFile;
 use super::worker_state::ExitReason;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 
 pub(crate) use death::{Death, DeathContext, LIBRARY_EXITED};
 pub(crate) use examined::ExaminedWorker;
-pub(crate) use jobs::{AwaitedJob, EndingJob, FailingFunction, OverdueJob, QuarantineEvent, RecoveredFunction};
+pub(crate) use jobs::{AwaitedJob, EndingJob, FailingFunction, QuarantineEvent, RecoveredFunction};
 pub(crate) use line::{counted, serving, several};
 pub(crate) use requests::{EndedRequest, PausedFunction, ReceivedRequest, ServedVersion};
 pub(crate) use unresponsive::UnresponsiveWorker;
@@ -161,7 +161,13 @@ pub(crate) enum Event {
         max_mib: u64,
     },
     /// A job is past its timeout.
-    JobOverdue(OverdueJob),
+    JobOverdue {
+        /// The job.
+        #[serde(flatten)]
+        job: EndingJob,
+        /// How long it may run, in seconds.
+        timeout: f64,
+    },
     /// A worker has no job and does not respond.
     WorkerUnresponsive(UnresponsiveWorker),
     /// A job is to end, on request.
@@ -252,7 +258,7 @@ pub(crate) enum Event {
         /// The version that was served until then.
         from: Option<ShortHash>,
         /// The newer file that the rollback cancelled.
-        called_off: Option<UntriedFile>,
+        called_off: Option<PendingFile>,
     },
     /// Every planned worker serves the version that a function was rolled back to.
     RollbackFinished(ServedVersion),

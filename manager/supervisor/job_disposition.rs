@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// S10, where a handle comes again from a restarted server.
+    /// S10, if a handle comes again from a restarted server.
     #[test]
     fn a_server_that_went_takes_its_handles_along() {
         let (mut deaths, now) = (DeathCounts::default(), Duration::from_secs(1));

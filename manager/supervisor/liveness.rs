@@ -52,7 +52,7 @@ pub(crate) struct LivenessReading {
     pub stamp: Option<Duration>,
     /// It may be in a job, or in something else that has a limit of its own.
     pub is_excused: bool,
-    /// The state of its process, where it was read.
+    /// The state of its process, if it was read.
     pub process: RunState,
 }
 

@@ -35,7 +35,7 @@ use requests::WaitingRequests;
 const REQUESTS: usize = 16;
 /// The share of each loop iteration for reading children, so that everything else is handled soon, however much they
 /// send.
-const TURN: Duration = Duration::from_millis(10);
+const READ_BUDGET: Duration = Duration::from_millis(10);
 
 /// The parts of a manager.
 pub(crate) struct ManagerSetup {
@@ -257,7 +257,7 @@ impl Manager {
 
     /// Reaps exited children, for a bounded time; the rest follow in the next iteration.
     fn reap(&mut self) {
-        let until = clock::now().saturating_add(TURN);
+        let until = clock::now().saturating_add(READ_BUDGET);
         while self.effects.reap() && clock::now() < until {
             self.drain_inputs();
         }
@@ -265,7 +265,7 @@ impl Manager {
 
     /// Reads from children, for a bounded time, in round-robin order.
     fn poll(&mut self) {
-        let until = clock::now().saturating_add(TURN);
+        let until = clock::now().saturating_add(READ_BUDGET);
         self.effects.resume_paused(clock::now());
         self.effects.read_exited();
         while let Some(read) = self.effects.poll() {

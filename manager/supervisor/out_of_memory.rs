@@ -96,13 +96,13 @@ struct KillEvidence {
     log_is_complete: bool,
     /// Processes of the worker's group that the killer has killed since the last look.
     new_kills: u64,
-    /// Whether the limit of the group was reached meanwhile, where the kernel counts that.
+    /// Whether the limit of the group was reached meanwhile, if the kernel counts that.
     limit_reached: bool,
     /// The group's limit, in bytes.
     cgroup_limit: Option<u64>,
 }
 
-/// Whether it was the kernel's out-of-memory killer. The log decides where it is complete, since the group's count may
+/// Whether it was the kernel's out-of-memory killer. The log decides if it is complete, since the group's count may
 /// stand for another process, such as one that a job started.
 fn judge(evidence: KillEvidence) -> Option<OutOfMemory> {
     let cgroup = evidence.cgroup_limit.map(|bytes| (MemoryLimitName::Cgroup, Some(bytes)));

@@ -39,7 +39,7 @@ pub(crate) struct RollbackChoice {
     /// Whether that is pinned.
     pub pinned: bool,
     /// The version in the function's file, unless it is already served, refused or cancelled.
-    pub untried: Option<UntriedFile>,
+    pub pending: Option<PendingFile>,
     /// The version of a rollback that is not complete yet.
     pub under_way: Option<ShortHash>,
 }
@@ -47,7 +47,7 @@ pub(crate) struct RollbackChoice {
 /// A file in worker_dir that is neither served nor permanently refused: it is being checked, has a canary, or waits for
 /// one of these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct UntriedFile {
+pub(crate) struct PendingFile {
     /// Where it is.
     pub path: String,
     /// Which version it holds, once that is known.
@@ -62,7 +62,7 @@ pub(crate) struct RollbackTarget {
     /// Why it was rejected, if it was.
     pub rejected: Option<String>,
     /// The newer file that the rollback cancels.
-    pub called_off: Option<UntriedFile>,
+    pub called_off: Option<PendingFile>,
     /// A rollback to this version is already under way, and no other is begun: two people who roll back at the same
     /// time mean the same version.
     pub joins: bool,
@@ -115,15 +115,15 @@ impl RollbackChoice {
         let StoredForRollback { hash, rejected } = found.clone();
         // A version that stays in service needs no more force than it needed to get there.
         let stays = self.is_current(hash);
-        let joins = self.untried.is_none() && self.under_way == Some(hash);
+        let joins = self.pending.is_none() && self.under_way == Some(hash);
         match &rejected {
-            _ if force || joins || (stays && self.untried.is_some()) => {}
+            _ if force || joins || (stays && self.pending.is_some()) => {}
             Some(reason) => return Err(RollbackRefusal::Rejected { function, hash, reason: reason.clone() }),
             None if self.pinned && stays => return Err(RollbackRefusal::AlreadyPinned { function, hash }),
             None => {}
         }
         // A version that is to be served is not called off.
-        let called_off = self.untried.clone().filter(|file| file.version != Some(hash));
+        let called_off = self.pending.clone().filter(|file| file.version != Some(hash));
         Ok(RollbackTarget { hash, rejected, called_off, joins })
     }
 
@@ -149,15 +149,15 @@ impl RollbackChoice {
 
     /// The version of a rollback that is under way, unless there is a newer file to call off.
     fn joined(&self) -> Option<&StoredForRollback> {
-        let version = self.under_way.filter(|_| self.untried.is_none())?;
+        let version = self.under_way.filter(|_| self.pending.is_none())?;
         self.stored.iter().find(|stored| stored.hash == version)
     }
 
-    /// The default version: while a newer file is untried, the one still in service, otherwise the one served before
+    /// The default version: while a newer file is pending, the one still in service, otherwise the one served before
     /// it. Rejected versions are skipped.
     fn earlier(&self) -> Option<&StoredForRollback> {
         let current = self.stored.iter().find(|version| self.is_current(version.hash));
-        if let Some(current) = current.filter(|_| self.untried.is_some()) {
+        if let Some(current) = current.filter(|_| self.pending.is_some()) {
             return Some(current);
         }
         let from = match self.served.iter().position(|hash| self.is_current(*hash)) {
@@ -231,11 +231,11 @@ mod tests {
     }
 
     #[test]
-    fn while_a_newer_file_is_untried_it_is_called_off() {
-        let file = |version: Option<&str>| UntriedFile { path: "/w/f.so".into(), version: version.map(hash) };
+    fn while_a_newer_file_is_pending_it_is_called_off() {
+        let file = |version: Option<&str>| PendingFile { path: "/w/f.so".into(), version: version.map(hash) };
         let unknown = || choice("b2 a1", "b2 a1", "b2");
         let forced = || choice("b2! a1", "b2 a1", "b2");
-        for (what, untried, choice, named, expected) in [
+        for (what, pending, choice, named, expected) in [
             ("it is being checked", None, unknown(), None, "b2"),
             ("a canary tries it", Some("c3"), choice("c3 b2 a1", "b2 a1", "b2"), None, "b2"),
             ("what is served is pinned", None, RollbackChoice { pinned: true, ..unknown() }, None, "b2"),
@@ -244,12 +244,12 @@ mod tests {
             ("another is named", None, unknown(), Some("a"), "a1"),
             ("what is served is not stored", None, choice("a1", "b2 a1", "b2"), None, "a1"),
         ] {
-            let choice = RollbackChoice { untried: Some(file(untried)), ..choice };
+            let choice = RollbackChoice { pending: Some(file(pending)), ..choice };
             let request = RollbackRequest { function: &"f".into(), hash: named, force: false };
             let target = choice.target(request).unwrap();
-            assert_eq!((target.hash, target.called_off), (hash(expected), Some(file(untried))), "{what}");
+            assert_eq!((target.hash, target.called_off), (hash(expected), Some(file(pending))), "{what}");
         }
-        let itself = RollbackChoice { untried: Some(file(Some("c3"))), ..choice("c3 b2", "b2", "b2") };
+        let itself = RollbackChoice { pending: Some(file(Some("c3"))), ..choice("c3 b2", "b2", "b2") };
         let request = RollbackRequest { function: &"f".into(), hash: Some("c3"), force: false };
         assert_eq!(itself.target(request).unwrap().called_off, None, "the version that is tried is named");
     }
@@ -258,12 +258,12 @@ mod tests {
     fn while_a_rollback_is_under_way_another_joins_it() {
         let under_way =
             || RollbackChoice { under_way: Some(hash("b2")), pinned: true, ..choice("c3 b2! a1", "b2 a1", "b2") };
-        let file = || Some(UntriedFile { path: "/w/f.so".into(), version: None });
+        let file = || Some(PendingFile { path: "/w/f.so".into(), version: None });
         for (what, choice, named, expected) in [
             ("at the same time", under_way(), None, ("b2", true)),
             ("by name", under_way(), Some("b"), ("b2", true)),
             ("to another version", under_way(), Some("a1"), ("a1", false)),
-            ("a file came meanwhile", RollbackChoice { untried: file(), ..under_way() }, None, ("b2", false)),
+            ("a file came meanwhile", RollbackChoice { pending: file(), ..under_way() }, None, ("b2", false)),
         ] {
             let request = RollbackRequest { function: &"f".into(), hash: named, force: false };
             let target = choice.target(request).unwrap();

@@ -17,7 +17,7 @@ use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups};
 use super::errors::reason;
 
 /// As many links in one path as the kernel follows.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// What to do if a directory is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ fn walk(path: &Path, missing: MissingPolicy) -> io::Result<OwnedFd> {
             }
             NameTarget::Elsewhere(target) => {
                 links += 1;
-                if links > MOST_LINKS {
+                if links > MAX_LINKS {
                     return Err(Errno::ELOOP.into());
                 }
                 if target.is_absolute() {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MARK: &str = " (os error ";
 
 /// How many links are followed in a row; the kernel gives up after as many.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// An error's text without the number that the standard library appends: "No such file or directory", not "No such file
 /// or directory (os error 2)". Every message for a person gets its errors from here.
@@ -62,7 +62,7 @@ pub(crate) fn dangling(path: &Path) -> Option<Dangling> {
     let link = parts.into_iter().find(|part| is_link(part) && !leads_somewhere(part))?;
     let mut to = fs::read_link(link).ok()?;
     let mut at = beside(link, &to);
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         let Ok(next) = fs::read_link(&at) else { break };
         at = beside(&at, &next);
         to.clone_from(&at);

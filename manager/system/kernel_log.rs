@@ -12,7 +12,7 @@ use nix::sys::stat::makedev;
 /// The longest record the kernel returns.
 const RECORD: usize = 8192;
 /// Records of one look. Of more than these, the rest is skipped.
-const MOST_RECORDS: usize = 1000;
+const MAX_RECORDS: usize = 1000;
 /// What `/proc/self/ns/pid` is a link to in the first namespace: only there does the log have the pids that we know.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
@@ -51,7 +51,7 @@ impl KernelLog {
     /// The records since the last reading.
     pub(crate) fn read(&mut self) -> KernelLogReading {
         let mut reading = KernelLogReading { records: Vec::new(), is_complete: true };
-        for _ in 0..MOST_RECORDS {
+        for _ in 0..MAX_RECORDS {
             match self.file.read(&mut self.buffer) {
                 Ok(0) => return reading,
                 Ok(length) => {
@@ -104,7 +104,7 @@ mod tests {
         let root = root(FIRST_PID_NAMESPACE);
         let mut log = KernelLog::open(root.path()).unwrap();
         let mut file = OpenOptions::new().append(true).open(root.path().join("dev/kmsg")).unwrap();
-        file.write_all(&b"6,2,1,-;a line\n".repeat((MOST_RECORDS + 1) * RECORD / 15)).unwrap();
+        file.write_all(&b"6,2,1,-;a line\n".repeat((MAX_RECORDS + 1) * RECORD / 15)).unwrap();
         assert!(!log.read().is_complete);
         assert_eq!(log.read(), KernelLogReading { records: vec![], is_complete: true }, "the rest is skipped");
     }

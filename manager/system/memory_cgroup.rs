@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::libc;
 
 /// Files of the kernel are read up to this many bytes; the list of mounts is the longest.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 /// A limit of this many bytes or more is none: version 1 writes the largest number of whole pages.
 const UNLIMITED: u64 = 1 << 60;
 
@@ -131,7 +131,7 @@ fn read(path: &Path) -> Option<String> {
     let flags = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     let mut bytes = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    file.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

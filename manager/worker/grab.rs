@@ -12,7 +12,7 @@ use crate::worker::session::ServerSession;
 use crate::worker::trace;
 
 /// How long one job server keeps its turn before the next one is asked.
-const TURN: Duration = Duration::from_millis(10);
+const SERVER_TURN: Duration = Duration::from_millis(10);
 
 /// Whose turn it is.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct GrabTurns {
     /// Whether the last call asked no server at all.
     pub(super) asks_nobody: bool,
     /// If that is because of pending answers: until when.
-    pub(super) held_until: Option<Duration>,
+    pub(super) grabs_blocked_until: Option<Duration>,
 }
 
 impl Worker {
@@ -33,7 +33,7 @@ impl Worker {
         let (window, division) = self.division();
         let waits_its_turn = division == Division::Turns
             && self.sessions.iter().any(|session| session.protocol().is_some_and(ServerConnection::awaits_job));
-        self.grabs.held_until = None;
+        self.grabs.grabs_blocked_until = None;
         self.grabs.asks_nobody = waits_its_turn
             || !self.startup.registration.is_over()
             || self.draining.is_some()
@@ -42,8 +42,8 @@ impl Worker {
             return;
         }
         let now = clock::now();
-        self.grabs.held_until = self.held_until(now);
-        if self.grabs.held_until.is_some() {
+        self.grabs.grabs_blocked_until = self.grabs_blocked_until(now);
+        if self.grabs.grabs_blocked_until.is_some() {
             self.grabs.asks_nobody = true;
             return;
         }
@@ -54,7 +54,7 @@ impl Worker {
     }
 
     fn ask_next(&mut self, window: u32, now: Duration) {
-        let skip = usize::from(now.saturating_sub(self.grabs.since) >= TURN);
+        let skip = usize::from(now.saturating_sub(self.grabs.since) >= SERVER_TURN);
         let count = self.sessions.len();
         let mut round = (0..count).map(|step| (self.grabs.server + skip + step) % count);
         let next = round.find(|&server| self.sessions[server].may_ask(now));
@@ -121,7 +121,8 @@ impl Worker {
             return 0;
         }
         let (window, division) = self.division();
-        if self.held_until(now).is_some() || self.sessions[server].protocol().is_some_and(ServerConnection::is_in_doubt)
+        if self.grabs_blocked_until(now).is_some()
+            || self.sessions[server].protocol().is_some_and(ServerConnection::is_in_doubt)
         {
             return 0;
         }
@@ -139,7 +140,7 @@ impl Worker {
         if others().any(|session| session.protocol().is_some_and(ServerConnection::awaits_job)) {
             return false;
         }
-        if server == self.grabs.server && now.saturating_sub(self.grabs.since) < TURN {
+        if server == self.grabs.server && now.saturating_sub(self.grabs.since) < SERVER_TURN {
             return true;
         }
         let somebody_waits = others().any(|session| session.may_ask(now));
@@ -150,9 +151,9 @@ impl Worker {
     }
 
     /// Until when no server is asked for a job, because a pending answer makes progress; none if one may be asked.
-    pub(super) fn held_until(&self, now: Duration) -> Option<Duration> {
+    pub(super) fn grabs_blocked_until(&self, now: Duration) -> Option<Duration> {
         let answers = self.sessions.iter().filter_map(|session| session.connection_ref()?.answer);
-        answers.filter_map(|answer| answer.holds_until(now)).max()
+        answers.filter_map(|answer| answer.blocks_grabs_until(now)).max()
     }
 }
 

@@ -28,7 +28,7 @@ impl JobLimit {
         self.most > 0 && jobs >= self.most
     }
 
-    /// How many more may be taken after this many; none where there is no limit.
+    /// How many more may be taken after this many; none if there is no limit.
     pub(super) fn left(&self, jobs: u64) -> Option<u64> {
         (self.most > 0).then(|| self.most.saturating_sub(jobs))
     }

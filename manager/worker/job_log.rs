@@ -61,7 +61,7 @@ impl Worker {
         let name = self.runner.functions.get(end.function).map_or("", |function| &function.name);
         let pid = std::process::id();
         let text = format!(
-            "worker {pid}: its scoreboard was overwritten in this job: the library writes where it must not, and what it \
+            "worker {pid}: its scoreboard was overwritten in this job: the library writes to memory that is not its own, and what it \
              returned may be wrong; the worker is replaced"
         );
         self.manager_link.log(1, Some(job_name(name, &self.runner.last.handle)), &text);

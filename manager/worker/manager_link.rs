@@ -282,7 +282,7 @@ pub(crate) fn highest_wanted(verbosity: u8) -> u8 {
     }
 }
 
-/// At most `most` bytes of `text`, whole characters, and a word where something is missing.
+/// At most `most` bytes of `text`, whole characters, and a word if something is missing.
 fn cut_long(text: &str, most: usize) -> String {
     if text.len() <= most { text.to_owned() } else { format!("{}{TRUNCATED}", start(text, most)) }
 }

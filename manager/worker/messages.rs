@@ -249,7 +249,7 @@ pub(crate) enum WorkerMessage {
     ForkedChildReturned {
         /// Its process id.
         child: u32,
-        /// The job in which it was forked, where it was in one.
+        /// The job in which it was forked, if it was in one.
         job: Option<JobName>,
     },
     /// It has carried out the command to offer other functions, the last one of this number.
@@ -286,8 +286,8 @@ pub(crate) struct JobName {
     pub handle: String,
 }
 
-/// [`WorkerMessage::ForkedChildReturned`] from borrowed parts, written where it fits and nowhere else: a forked child of a
-/// process with threads should not ask for memory. Without the job where that makes it too long. Returns its length.
+/// [`WorkerMessage::ForkedChildReturned`] from borrowed parts, written into the caller's buffer and nowhere else: a forked child of a
+/// process with threads should not ask for memory. Without the job if that makes it too long. Returns its length.
 pub(crate) fn encode_came_back(buffer: &mut [u8], child: u32, job: Option<(&str, &[u8])>) -> usize {
     #[derive(Serialize)]
     enum Borrowed<'a> {

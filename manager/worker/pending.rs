@@ -9,7 +9,7 @@ use crate::plugins::loader::ResultBytes;
 
 /// As long as a pending answer makes progress, no other server is asked for a job for up to this time, because a job
 /// would hold up the answer.
-const TURN: Duration = Duration::from_secs(1);
+const MAX_GRAB_BLOCK: Duration = Duration::from_secs(1);
 /// A server that reads nothing for this long is not waited for.
 const STALL: Duration = Duration::from_millis(100);
 
@@ -112,8 +112,8 @@ impl PendingAnswer {
     }
 
     /// Until when the other servers wait if it makes no more progress; `None` if they do not wait.
-    pub(crate) fn holds_until(&self, now: Duration) -> Option<Duration> {
-        let until = self.turn.saturating_add(TURN).min(self.moved.saturating_add(STALL));
+    pub(crate) fn blocks_grabs_until(&self, now: Duration) -> Option<Duration> {
+        let until = self.turn.saturating_add(MAX_GRAB_BLOCK).min(self.moved.saturating_add(STALL));
         (until > now).then_some(until)
     }
 }
@@ -172,16 +172,16 @@ mod tests {
     fn others_wait_for_an_answer_that_gets_on_but_not_for_long() {
         let ms = Duration::from_millis;
         let mut answer = PendingAnswer::new(Some(1), ms(1_000));
-        assert_eq!(answer.holds_until(ms(1_000)), Some(ms(1_100)));
-        assert_eq!(answer.holds_until(ms(1_100)), None, "nothing is taken");
+        assert_eq!(answer.blocks_grabs_until(ms(1_000)), Some(ms(1_100)));
+        assert_eq!(answer.blocks_grabs_until(ms(1_100)), None, "nothing is taken");
         answer.moved(ms(1_090));
-        assert_eq!(answer.holds_until(ms(1_100)), Some(ms(1_190)));
+        assert_eq!(answer.blocks_grabs_until(ms(1_100)), Some(ms(1_190)));
         answer.moved(ms(1_990));
-        assert_eq!(answer.holds_until(ms(1_995)), Some(ms(2_000)));
-        assert_eq!(answer.holds_until(ms(2_000)), None, "long enough");
+        assert_eq!(answer.blocks_grabs_until(ms(1_995)), Some(ms(2_000)));
+        assert_eq!(answer.blocks_grabs_until(ms(2_000)), None, "long enough");
         answer.moved(ms(2_050));
-        assert_eq!(answer.holds_until(ms(2_060)), None);
+        assert_eq!(answer.blocks_grabs_until(ms(2_060)), None);
         answer.has_its_turn(ms(9_000));
-        assert_eq!(answer.holds_until(ms(9_000)), Some(ms(9_100)));
+        assert_eq!(answer.blocks_grabs_until(ms(9_000)), Some(ms(9_100)));
     }
 }

@@ -63,7 +63,7 @@ impl Worker {
         self.sessions[server].protocol().is_some_and(ServerConnection::is_greeted)
     }
 
-    /// Takes the next packet of a server, and runs the job where it is one.
+    /// Takes the next packet of a server, and runs the job if it is one.
     fn receive(&mut self, server: usize, now: Duration) -> NextStep {
         let Self { manager_link, sessions, runner, draining, .. } = self;
         let session = &mut sessions[server];

@@ -203,7 +203,7 @@ impl Sender {
         self.broken.is_some_and(|broken| broken.by_shutdown)
     }
 
-    /// One system call; 0 where the socket has no room.
+    /// One system call; 0 if the socket has no room.
     fn push(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.broken.is_some() {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -286,7 +286,7 @@ fn wait_writable(socket: &Socket, limit: Duration) {
     let _ = poll(&mut [PollFd::new(std::os::fd::AsFd::as_fd(socket), PollFlags::POLLOUT)], timeout);
 }
 
-/// One system call; 0 where the socket has no room.
+/// One system call; 0 if the socket has no room.
 fn send_some(socket: &Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     loop {

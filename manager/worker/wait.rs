@@ -45,7 +45,7 @@ impl Worker {
         now.saturating_sub(self.polled) >= POLL_INTERVAL
     }
 
-    /// Waits a little for the one server that owes an answer. False where there is none, or several do, or nothing came.
+    /// Waits a little for the one server that owes an answer. False if there is none, or several do, or nothing came.
     fn read_awaited(&mut self, now: Duration) -> bool {
         let awaited = |s: &ServerSession| s.protocol().is_some_and(ServerConnection::awaits_job);
         let mut waiting = self.sessions.iter().enumerate().filter(|(_, session)| awaited(session));
@@ -145,7 +145,7 @@ impl Worker {
             self.startup.registration.next_due(),
             self.renewal.as_ref().and_then(|renewal| renewal.next_due(self.limits.stop_timeout)),
             self.drain_due(),
-            self.grabs.held_until,
+            self.grabs.grabs_blocked_until,
         ];
         sessions.chain(own.into_iter().flatten()).min()
     }

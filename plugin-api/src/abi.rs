@@ -176,9 +176,9 @@ pub struct RawFail {
     pub message: RString,
     /// For [`RawFail::EXCEPTION`]: the bytes the caller gets. Else empty.
     pub payload: RVec<u8>,
-    /// For a panic: the source file, where known. Else empty.
+    /// For a panic: the source file, if known; else empty.
     pub file: RString,
-    /// For a panic: the line in `file`, from 1; 0 where unknown.
+    /// For a panic: the line in `file`, from 1; 0 if unknown.
     pub line: u32,
 }
 

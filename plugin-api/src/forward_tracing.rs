@@ -93,7 +93,7 @@ impl Text<'_> {
         if !self.0.is_empty() {
             self.0.push(' ');
         }
-        // Writing to a String fails only where a value's own formatting does.
+        // Writing to a String fails only if a value's own formatting does.
         let _ = match field.name() {
             "message" => write!(self.0, "{value}"),
             name => write!(self.0, "{name}={value}"),

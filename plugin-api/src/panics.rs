@@ -118,7 +118,7 @@ fn note(info: &PanicHookInfo<'_>) -> bool {
         let _ = writeln!(std::io::stderr(), "panicked at {file}:{line}: {message}; and before that was over:");
         return false;
     }
-    // Only where RUST_BACKTRACE asks for it: it is long, and takes 200 microseconds.
+    // Only if RUST_BACKTRACE asks for it: it is long, and takes 200 microseconds.
     let trace = Backtrace::capture();
     if trace.status() == BacktraceStatus::Captured {
         let _ = writeln!(std::io::stderr(), "{info}\n{trace}");

@@ -80,7 +80,7 @@ fn compile(compiler: &str, name: &str, output: &str, source: &str, args: &[&str]
     done
 }
 
-/// The command that runs Zig: of the system, or what scripts/install-test-deps has installed. `None` where there is none.
+/// The command that runs Zig: of the system, or what scripts/install-test-deps has installed. `None` if there is none.
 pub fn zig() -> Option<String> {
     let runs =
         |line: &str| Command::new("sh").arg("-c").arg(format!("{line} version")).output().unwrap().status.success();
@@ -103,7 +103,7 @@ pub fn make(dir: &Path, args: &[&str]) {
     command(&mut make);
 }
 
-/// Builds a C library `libNAME.so` of one file in Go; `None` where there is no Go.
+/// Builds a C library `libNAME.so` of one file in Go; `None` if there is no Go.
 #[track_caller]
 pub fn go(name: &str, source: &str) -> Option<PathBuf> {
     Command::new("go").arg("version").output().ok()?;

@@ -1,6 +1,6 @@
 //! Checks the name of a new crate or folder, which is also that of a function and of a library's file. Pure.
 
-use crate::cli::verbs::Language;
+use crate::cli::command_args::Language;
 
 /// The longest name: with `lib`, `.so` and what cargo appends it must fit a file's name.
 const LONGEST: usize = 200;

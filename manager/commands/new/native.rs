@@ -1,7 +1,7 @@
 //! The files of a new folder for a function in another language than Rust: sources, tests and a Makefile. Pure.
 
 use super::name::type_name;
-use crate::cli::verbs::Language;
+use crate::cli::command_args::Language;
 
 const GM_PLUGIN_H: (&str, &str) = ("include/gm_plugin.h", include_str!("../../../plugin-api/include/gm_plugin.h"));
 const GM_PLUGIN_HPP: (&str, &str) =

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::verbs::JobPriority;
+use crate::cli::command_args::JobPriority;
 use crate::commands::output::{fail, fail_of};
 use crate::commands::records::Records;
 use crate::control::{AttemptsOf, ClientError, ControlClient, DEADLINE};

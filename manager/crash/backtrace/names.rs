@@ -71,7 +71,7 @@ impl<'a> LineTables<'a> {
         Some(Self { context })
     }
 
-    /// None where nothing is known of the address.
+    /// None if nothing is known of the address.
     fn frames(&self, offset: u64) -> Option<Vec<Frame>> {
         let directory = self.directory(offset);
         let mut found = self.context.find_frames(offset).skip_all_loads().ok()?;

@@ -9,7 +9,7 @@ use super::jobs::{QueueName, QueuePosition, QueuedJobId};
 use crate::gearman::packet::Priority;
 
 /// The most names to keep. A name that is not used any more stays listed, as in gearmand, until there are this many.
-const MOST_NAMES: usize = 10_000;
+const MAX_NAMES: usize = 10_000;
 
 /// A function's workers and jobs.
 #[derive(Default)]
@@ -62,10 +62,10 @@ impl FunctionQueues {
         if let Some((known, _)) = self.all.get_key_value(name) {
             return Some(Rc::clone(known));
         }
-        if self.all.len() >= MOST_NAMES {
+        if self.all.len() >= MAX_NAMES {
             self.all.retain(|_, function| !function.is_unused());
         }
-        if self.all.len() >= MOST_NAMES {
+        if self.all.len() >= MAX_NAMES {
             return None;
         }
         let name = QueueName::from(name);

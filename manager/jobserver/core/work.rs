@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::error_reply::ErrorReply;
 use super::jobs::{QueueName, QueuedJobId, QueuedJobState};
-use super::{ConnectionId, LONGEST_NAME, MOST_OFFERS, ServerCore, ServerReplies, ServerReply, Sleep, c_string, refuse};
+use super::{ConnectionId, LONGEST_NAME, MAX_OFFERS, ServerCore, ServerReplies, ServerReply, Sleep, c_string, refuse};
 use crate::gearman::packet::{ArgumentError, AssignedJob, answer};
 
 /// How much of a job the worker asked for.
@@ -27,7 +27,7 @@ impl ServerCore {
         }
         let Some(connection) = self.connections.get_mut(&from) else { return };
         let name = match self.functions.reach(function) {
-            Some(name) if connection.offers.len() < MOST_OFFERS => name,
+            Some(name) if connection.offers.len() < MAX_OFFERS => name,
             _ => return refuse(from, ErrorReply::TOO_MANY_NAMES, out),
         };
         if let Some(function) = self.functions.get_mut(&name) {

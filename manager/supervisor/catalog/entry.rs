@@ -20,7 +20,7 @@ pub(super) struct FunctionEntry {
     pub(super) changed: Duration,
     /// What is tried by a canary, or waits for one.
     pub(super) next: Option<CheckedVersion>,
-    /// What the file holds, where it was good enough to be stored.
+    /// What the file holds, if it was good enough to be stored.
     pub(super) content: Option<CheckedVersion>,
     /// Whether the file, and what lies beside it, is still the one that `content` was found in.
     pub(super) content_is_current: bool,
@@ -73,7 +73,7 @@ impl FunctionEntry {
 
     /// Whether the file may hold a version that is neither served nor refused for good: it waits for its probe or is at
     /// it, or it waits for a canary or has one.
-    pub(super) fn is_untried(&self) -> bool {
+    pub(super) fn is_pending(&self) -> bool {
         let serving = self.version.as_ref().map(|version| version.hash);
         let is_looked_at = self.probing || self.retry.is_some();
         self.next.is_some() || (is_looked_at && (serving.is_none() || self.known_content() != serving))

@@ -6,7 +6,7 @@ use super::{Catalog, CheckedVersion};
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 use crate::plugins::version_records::Pin;
-use crate::supervisor::rollback::UntriedFile;
+use crate::supervisor::rollback::PendingFile;
 
 /// What a probe means for a function's pin.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,13 +41,13 @@ impl Catalog {
     }
 
     /// What the function's file holds that is neither served nor refused for good, unless a pin holds against it.
-    pub(crate) fn untried(&self, function: &str) -> Option<UntriedFile> {
-        let entry = self.entries.get(function).filter(|entry| entry.is_untried())?;
+    pub(crate) fn pending_file(&self, function: &str) -> Option<PendingFile> {
+        let entry = self.entries.get(function).filter(|entry| entry.is_pending())?;
         let version = entry.known_content();
         let holds =
             |pin: &Pin| pin.file == Some(entry.candidate.identity) || (version.is_some() && pin.instead_of == version);
         let path = entry.candidate.path.to_string_lossy().into_owned();
-        (!self.saved.pinned.get(function).is_some_and(holds)).then_some(UntriedFile { path, version })
+        (!self.saved.pinned.get(function).is_some_and(holds)).then_some(PendingFile { path, version })
     }
 
     /// Whether the function's file is missing, and the function goes if it does not come back.

@@ -239,9 +239,9 @@ fn a_pin_holds_against_a_file_that_was_not_probed_yet() {
 
 /// Between the moment at which a file is seen and the one at which it is served or refused, a rollback calls it off, once.
 #[test]
-fn a_file_is_untried_until_it_is_served_refused_or_called_off() {
-    let untried =
-        |catalog: &Catalog| catalog.untried("a").map(|file| file.version.map_or("?".into(), |v| v.test_name()));
+fn a_file_is_pending_until_it_is_served_refused_or_called_off() {
+    let pending =
+        |catalog: &Catalog| catalog.pending_file("a").map(|file| file.version.map_or("?".into(), |v| v.test_name()));
     let probed = |catalog: &mut Catalog, ino, result| {
         catalog.apply_probe(&"a".into(), &identity(ino), result, Duration::ZERO);
     };
@@ -251,37 +251,37 @@ fn a_file_is_untried_until_it_is_served_refused_or_called_off() {
         catalog.apply(scan(&[("a", 2)]));
         catalog
     };
-    assert_eq!(untried(&serving()), None, "it is served");
-    assert_eq!(untried(&seen()).as_deref(), Some("?"), "it is at its probe");
+    assert_eq!(pending(&serving()), None, "it is served");
+    assert_eq!(pending(&seen()).as_deref(), Some("?"), "it is at its probe");
     let mut catalog = seen();
     probed(&mut catalog, 2, Ok(version("v2")));
-    assert_eq!(untried(&catalog).as_deref(), Some("v2"), "it waits for a canary");
+    assert_eq!(pending(&catalog).as_deref(), Some("v2"), "it waits for a canary");
     catalog.reject(&("a", "v2").into(), "it crashed");
-    assert_eq!(untried(&catalog), None, "it is rejected");
+    assert_eq!(pending(&catalog), None, "it is rejected");
     catalog.retry("a");
-    assert_eq!(untried(&catalog).as_deref(), Some("v2"), "it is tried again");
+    assert_eq!(pending(&catalog).as_deref(), Some("v2"), "it is tried again");
     catalog.pin(&"a".into(), version("v1"), Duration::ZERO);
-    assert_eq!(untried(&catalog), None, "that is called off");
+    assert_eq!(pending(&catalog), None, "that is called off");
     probed(&mut catalog, 2, Ok(version("v2")));
     assert!(catalog.rejection(&("a", "v2").into()).is_some(), "and its mark stays");
     catalog.retry("a");
-    assert_eq!(untried(&catalog).as_deref(), Some("v2"), "it is tried again after all");
+    assert_eq!(pending(&catalog).as_deref(), Some("v2"), "it is tried again after all");
 
     for (what, result) in [("refused", ProbeFailure::from("no ELF file")), ("refused for now", transient())] {
         let mut catalog = seen();
         probed(&mut catalog, 2, Err(result));
-        assert_eq!(untried(&catalog).as_deref(), (what == "refused for now").then_some("?"), "{what}");
+        assert_eq!(pending(&catalog).as_deref(), (what == "refused for now").then_some("?"), "{what}");
         catalog.pin(&"a".into(), version("v1"), Duration::ZERO);
-        assert_eq!(untried(&catalog), None, "{what}");
+        assert_eq!(pending(&catalog), None, "{what}");
     }
     let mut catalog = seen();
     catalog.pin(&"a".into(), version("v1"), Duration::ZERO);
-    assert_eq!(untried(&catalog), None, "it is called off at its probe");
+    assert_eq!(pending(&catalog), None, "it is called off at its probe");
     catalog.apply(scan(&[("a", 3)]));
-    assert_eq!(untried(&catalog).as_deref(), Some("?"), "another after that");
+    assert_eq!(pending(&catalog).as_deref(), Some("?"), "another after that");
     let mut catalog = serving();
     catalog.retry("a");
-    assert_eq!(untried(&catalog), None, "what is served is checked again");
+    assert_eq!(pending(&catalog), None, "what is served is checked again");
 }
 
 /// Another try is for what the file holds; what else was rejected stays so.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Core;
-use super::workers::Moment;
+use super::workers::DueTime;
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
@@ -40,15 +40,15 @@ impl Core {
     }
 
     /// The limits on what a worker is expected to do next: this long after each of these moments.
-    fn deadlines(&self) -> Vec<(Moment, Duration)> {
+    fn deadlines(&self) -> Vec<(DueTime, Duration)> {
         // Other workers may be waiting until a loaded one is connected.
         let all = [
-            (Moment::Deadline, Duration::ZERO),
-            (Moment::Slow, Duration::ZERO),
-            (Moment::Loaded, self.config.connect_timeout),
+            (DueTime::Deadline, Duration::ZERO),
+            (DueTime::Slow, Duration::ZERO),
+            (DueTime::Loaded, self.config.connect_timeout),
         ];
         let probation = Some(self.longest_probation()).filter(|probation| !probation.is_zero());
-        all.into_iter().chain(probation.map(|probation| (Moment::Serving, probation))).collect()
+        all.into_iter().chain(probation.map(|probation| (DueTime::Serving, probation))).collect()
     }
 
     /// Canaries that serve, and when their watch ends.

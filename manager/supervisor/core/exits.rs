@@ -240,7 +240,7 @@ impl WorkerRecord {
         if self.has_served { IdleDeath::Idle } else { IdleDeath::Start }
     }
 
-    /// Its function, where it has only one.
+    /// Its function, if it has only one.
     pub(super) fn only_function(&self) -> Option<&FunctionVersion> {
         self.functions.first().filter(|_| self.functions.len() == 1)
     }
@@ -320,7 +320,7 @@ fn death_event(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob
     }
 }
 
-/// Whether a report is written of a death: the worker had a job, or crashed. Not where we killed it, unless that was
+/// Whether a report is written of a death: the worker had a job, or crashed. Not if we killed it, unless that was
 /// for the job's sake.
 pub(super) fn is_examined(ended_by_us: Option<ExitReason>, at: &DeathContext, end: ExitStatus) -> bool {
     match ended_by_us {

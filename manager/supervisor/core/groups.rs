@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::slow_start::stand_ins_make_room;
-use super::workers::{FunctionSet, GroupIndex, Moment};
+use super::workers::{DueTime, FunctionSet, GroupIndex};
 use super::{Core, GroupKey, ManagerPhase, WorkerRecord};
 use crate::plan::Group;
 use crate::plugins::function_version::FunctionVersion;
@@ -116,7 +116,7 @@ impl Core {
 
     /// The first time after `at` at which a decision changes through the passing of time alone.
     fn groups_due(&self, at: Duration) -> Option<Duration> {
-        let retires = self.workers.next(Moment::Retires, Some(at));
+        let retires = self.workers.next(DueTime::Retires, Some(at));
         retires.into_iter().chain(self.group_waits(at)).chain([self.spawns.after]).filter(|due| *due > at).min()
     }
 

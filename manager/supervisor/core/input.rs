@@ -255,7 +255,7 @@ pub(crate) struct ExitReport {
     pub peak_kib: u64,
     /// It got no more memory, as far as that is known.
     pub out_of_memory: Option<OutOfMemory>,
-    /// The hash of the lost job's workload, where it was saved and its client has not named the job.
+    /// The hash of the lost job's workload, if it was saved and its client has not named the job.
     pub workload: Option<WorkloadHash>,
     /// Completed jobs of the lost job's function, in all workers so far.
     pub completed: u64,
@@ -268,7 +268,7 @@ pub(crate) struct ExitReport {
 pub(crate) struct ScoreboardReading {
     /// Which worker.
     pub worker: WorkerId,
-    /// Its job, where it runs one.
+    /// Its job, if it runs one.
     pub job: Option<JobInHand>,
     /// Index of the job's server in the worker's configuration, if known.
     pub server: Option<usize>,

@@ -387,7 +387,7 @@ impl Core {
         let reason = &isolated.reason;
         Some(match isolated.state {
             Isolation::Alone => format!("it is tried in a worker of its own, since it failed beside others: {reason}"),
-            Isolation::Rejoining => format!("it is tried beside the others again, where it failed before: {reason}"),
+            Isolation::Rejoining => format!("it is tried together with the others again; that failed before: {reason}"),
             Isolation::Confirmed => format!("it has workers of its own, since it fails beside the others: {reason}"),
         })
     }

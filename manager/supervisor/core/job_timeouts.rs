@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use super::worker_record::{EndedJob, ScoreboardWatch};
-use super::workers::Moment;
+use super::workers::DueTime;
 use super::{Core, ManagerPhase, ScoreboardReading, WorkerRecord};
 use crate::config::Config;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::supervisor::event::{Event, OverdueJob, seconds, several};
+use crate::supervisor::event::{EndingJob, Event, seconds, several};
 use crate::supervisor::exit_cause::JobInHand;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
@@ -20,18 +20,18 @@ use crate::system::reap::ExitStatus;
 impl Core {
     /// The workers whose scoreboards are to be read now.
     pub(crate) fn scoreboards_due(&self, now: Duration) -> Vec<WorkerId> {
-        self.workers.between(Moment::ScoreboardDue, None, now).into_iter().collect()
+        self.workers.between(DueTime::ScoreboardDue, None, now).into_iter().collect()
     }
 
     /// When [`scoreboards_due`](Self::scoreboards_due) names the next one.
     pub(super) fn scoreboard_due(&self) -> Option<Duration> {
-        self.workers.next(Moment::ScoreboardDue, None)
+        self.workers.next(DueTime::ScoreboardDue, None)
     }
 
     /// Plans when to read the scoreboards of workers that may have a job with a timeout.
     pub(super) fn watch_jobs(&mut self, now: Duration) {
         let Self { config, workers, .. } = self;
-        while let Some(id) = workers.first(Moment::ScoreboardUnplanned) {
+        while let Some(id) = workers.first(DueTime::ScoreboardUnplanned) {
             workers.change(id, |worker| {
                 let names = worker.functions.iter().map(|version| version.function.as_str());
                 let timeout = config.least(names, Config::timeout);
@@ -84,7 +84,7 @@ impl Core {
         let Some(bound) = names.iter().filter_map(bound).max() else { return };
         self.report_with_pid(worker.pid, |pid| Event::ManagerError {
             text: format!(
-                "{}: worker {pid}: its scoreboard was overwritten: the library writes where it must not; the worker is \
+                "{}: worker {pid}: its scoreboard was overwritten: the library writes to memory that is not its own; the worker is \
                  replaced",
                 several(&names)
             ),
@@ -137,13 +137,16 @@ impl WorkerRecord {
 }
 
 fn overdue(pid: i32, function: FunctionName, job: &JobInHand, timeout: Duration, grace: Duration) -> Event {
-    Event::JobOverdue(OverdueJob {
+    Event::JobOverdue { job: ending_job(pid, function, job, grace), timeout: seconds(timeout) }
+}
+
+pub(super) fn ending_job(pid: i32, function: FunctionName, job: &JobInHand, grace: Duration) -> EndingJob {
+    EndingJob {
         pid,
         function,
         handle: String::from_utf8_lossy(&job.handle).into_owned(),
         unique: job.unique.clone(),
         seconds: seconds(job.ran),
-        timeout: seconds(timeout),
         grace: seconds(grace),
-    })
+    }
 }

@@ -1,11 +1,11 @@
 //! Workers that do not respond although they have no job: stopped by SIGSTOP, deadlocked, or stuck in the kernel.
 //!
-//! The manager reads the stamps of all workers in rounds, together with a re-scan where there is one, and looks more
+//! The manager reads the stamps of all workers in rounds, together with a re-scan if there is one, and looks more
 //! often at a worker only while that worker owes an answer (see [`Liveness`]).
 
 use std::time::Duration;
 
-use super::workers::Moment;
+use super::workers::DueTime;
 use super::{Action, Core, ManagerPhase};
 use crate::scoreboard::WorkerActivity;
 use crate::supervisor::event::{Event, UnresponsiveWorker, seconds};
@@ -58,7 +58,7 @@ pub(crate) struct WorkerLiveness {
     pub stamp: Option<Duration>,
     /// What it is doing; `None` if its scoreboard was overwritten.
     pub activity: Option<WorkerActivity>,
-    /// The state of its process, where that was asked for.
+    /// The state of its process, if that was asked for.
     pub process: RunState,
 }
 
@@ -69,7 +69,7 @@ impl Core {
         let is_last = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.liveness.is_last_look());
         let workers: Vec<WorkerId> = match is_full {
             true => self.workers.iter().filter(|(_, worker)| worker.state.polls()).map(|(id, _)| *id).collect(),
-            false => self.workers.between(Moment::Look, None, now).into_iter().collect(),
+            false => self.workers.between(DueTime::Look, None, now).into_iter().collect(),
         };
         let workers: Vec<_> = workers.into_iter().map(|id| (id, is_last(&id))).collect();
         (is_full || !workers.is_empty()).then_some(LivenessRound { is_full, workers })
@@ -78,7 +78,7 @@ impl Core {
     /// When [`liveness_due`](Self::liveness_due) names workers next.
     pub(super) fn liveness_due_at(&self) -> Option<Duration> {
         let round = self.next_round()?;
-        Some(self.workers.next(Moment::Look, None).map_or(round, |look| look.min(round)))
+        Some(self.workers.next(DueTime::Look, None).map_or(round, |look| look.min(round)))
     }
 
     /// `None` if workers are not judged. Without `echo_interval` idle workers do not wake, and a stop has a deadline of

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::job_timeouts::ending_job;
 use super::lost_jobs::LostJob;
 use super::worker_record::EndedJob;
 use super::{Core, ExitReport, ManagerPhase, Order, ScoreboardReading};
 use crate::config::nearest;
 use crate::plugins::name::FunctionName;
-use crate::supervisor::event::{EndedRequest, EndingJob, Event, counted, seconds, serving};
+use crate::supervisor::event::{EndedRequest, Event, counted, seconds, serving};
 use crate::supervisor::exit_cause::ExitCause;
 use crate::supervisor::job_disposition::JobDisposition;
 use crate::supervisor::reconcile::WorkerId;
@@ -191,9 +192,7 @@ impl Core {
         if let Some((job, function)) = job.filter(|_| !is_under_way) {
             let ended = EndedJob { number: job.number, on_request: true };
             self.workers.change(seen.worker, |worker| worker.job_watch.overdue = Some(ended));
-            let (handle, unique) = (String::from_utf8_lossy(&job.handle).into_owned(), job.unique.clone());
-            let (ran, grace) = (seconds(job.ran), seconds(grace));
-            self.report(Event::JobEnding(EndingJob { pid, function, handle, unique, seconds: ran, grace }));
+            self.report(Event::JobEnding(ending_job(pid, function, job, grace)));
         }
         self.pending(name, Goal::Ended(seen.worker), now);
         if !is_under_way {

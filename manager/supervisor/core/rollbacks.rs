@@ -110,7 +110,7 @@ impl Core {
             served,
             current: self.served(function),
             pinned: self.catalog.is_pinned(function),
-            untried: self.catalog.untried(function),
+            pending: self.catalog.pending_file(function),
             under_way: self.rollback_under_way(function).map(|rollback| rollback.version),
         }
     }
@@ -128,7 +128,7 @@ impl Core {
         asked: RequestOrigin,
         now: Duration,
     ) {
-        let called_off = self.catalog.untried(function).filter(|file| file.version != Some(version.hash));
+        let called_off = self.catalog.pending_file(function).filter(|file| file.version != Some(version.hash));
         let (from, hash) = (self.served(function), version.hash);
         self.end_retry(function, format!("a rollback to version {hash} took its place"));
         let before = self.rollbacks.0.remove(function);

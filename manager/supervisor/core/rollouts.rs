@@ -24,13 +24,13 @@ use crate::system::clock;
 /// takes many jobs from slower workers; the second one is the longest.
 const COUNT_INTERVAL: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 /// How long a canary, or the first plan, waits for probes of other files, after the last one that ended.
-pub(super) const READ: Duration = Duration::from_secs(2);
+pub(super) const PROBE_WAIT: Duration = Duration::from_secs(2);
 /// How many canaries of one version may be killed from outside: SIGKILL, or SIGTERM to one that has done nothing yet,
 /// is not the library's fault unless it happens every time.
-const KILLS: u32 = 3;
+const MAX_OUTSIDE_KILLS: u32 = 3;
 
 /// The new versions that a canary runs.
-pub(super) type Canary = Vec<FunctionVersion>;
+pub(super) type CanaryVersions = Vec<FunctionVersion>;
 
 /// The state of the rollouts that are under way.
 #[derive(Debug, Default)]
@@ -66,7 +66,7 @@ pub(crate) struct CanaryCounts {
     /// The canary.
     pub worker: WorkerId,
     /// One for each new version.
-    pub tallies: Vec<JobCounts>,
+    pub counts: Vec<JobCounts>,
     /// For each, why its last failed job failed; empty if none has.
     pub failures: Vec<String>,
 }
@@ -81,13 +81,13 @@ impl Core {
         self.find_slow_canaries(now);
         self.track_probing(now);
         let wanted = self.wanted_canaries(now);
-        let there: Vec<(WorkerId, GroupKey, Canary)> = self
+        let there: Vec<(WorkerId, GroupKey, CanaryVersions)> = self
             .workers
             .canaries()
             .filter(|(_, worker)| worker.state.is_live() || worker.may_have_failed())
             .filter_map(|(id, worker)| Some((id, worker.key.clone(), worker.canary.clone()?)))
             .collect();
-        let is_wanted = |key: &GroupKey, canary: &Canary| {
+        let is_wanted = |key: &GroupKey, canary: &CanaryVersions| {
             let mut of_key = wanted.iter().filter(|(of, _)| of == key).map(|(_, wanted)| wanted);
             match self.is_being_probed(key) {
                 true => of_key.any(|wanted| canary.iter().all(|tried| wanted.contains(tried))),
@@ -159,14 +159,14 @@ impl Core {
     /// Whether to wait for probes of the group's files: files copied together are tried together, in one canary, but a
     /// slow probe is not waited for.
     fn is_being_probed(&self, key: &GroupKey) -> bool {
-        self.rollouts.reading.get(key).is_some_and(|(_, since)| self.read < since.saturating_add(READ))
+        self.rollouts.reading.get(key).is_some_and(|(_, since)| self.read < since.saturating_add(PROBE_WAIT))
     }
 
     /// For each group, the new versions to try together in one canary. A function with dedicated workers is tried
     /// there, and a slow starter in a separate canary.
-    fn wanted_canaries(&self, now: Duration) -> Vec<(GroupKey, Canary)> {
-        let mut wanted: BTreeMap<GroupKey, Canary> = BTreeMap::new();
-        let mut slow: Vec<(GroupKey, Canary)> = Vec::new();
+    fn wanted_canaries(&self, now: Duration) -> Vec<(GroupKey, CanaryVersions)> {
+        let mut wanted: BTreeMap<GroupKey, CanaryVersions> = BTreeMap::new();
+        let mut slow: Vec<(GroupKey, CanaryVersions)> = Vec::new();
         for version in self.catalog.pending() {
             let function = &version.function;
             let own = GroupKey::Only(function.clone());
@@ -189,7 +189,7 @@ impl Core {
         wanted.into_iter().chain(slow).collect()
     }
 
-    fn start_canary(&mut self, key: &GroupKey, canary: Canary, now: Duration) {
+    fn start_canary(&mut self, key: &GroupKey, canary: CanaryVersions, now: Duration) {
         let group = self.planned_group(key);
         // A version that fails together with others is tried alone, unless it already has such a canary.
         let all = group.map_or_else(
@@ -213,7 +213,7 @@ impl Core {
             return;
         }
         for FunctionVersion { function, hash } in &canary {
-            // A version is only tried where another one is served.
+            // A version is only tried if another one is served.
             if let Some(from) = self.catalog.version(function).map(|version| version.hash)
                 && self.rollouts.announced.insert(function.clone(), *hash) != Some(*hash)
             {
@@ -225,7 +225,7 @@ impl Core {
     }
 
     /// The version to start a worker with: the new one if the worker is its canary.
-    pub(super) fn version_for(&self, function: &str, canary: Option<&Canary>) -> Option<&CheckedVersion> {
+    pub(super) fn version_for(&self, function: &str, canary: Option<&CanaryVersions>) -> Option<&CheckedVersion> {
         let tries = canary.is_some_and(|canary| canary.iter().any(|tried| tried.function == *function));
         if tries { self.catalog.next(function) } else { self.catalog.version(function) }
     }
@@ -251,7 +251,7 @@ impl Core {
 
     /// When probes of a group's files are waited for no longer.
     pub(super) fn reading_due(&self) -> impl Iterator<Item = Duration> {
-        self.rollouts.reading.values().map(|(_, since)| since.saturating_add(READ))
+        self.rollouts.reading.values().map(|(_, since)| since.saturating_add(PROBE_WAIT))
     }
 
     fn schedule_count(&mut self, now: Duration) {
@@ -270,7 +270,7 @@ impl Core {
     pub(super) fn counted(&mut self, counted: &CanaryCounts, now: Duration) {
         let Some(worker) = self.workers.get(&counted.worker) else { return };
         let (Some(canary), WorkerState::Serving { since }) = (worker.canary.clone(), worker.state) else { return };
-        if canary.len() != counted.tallies.len() {
+        if canary.len() != counted.counts.len() {
             return;
         }
         // A canary that has reached its job limit will show nothing more.
@@ -280,14 +280,14 @@ impl Core {
             seconds: self.config.canary_seconds(&tried.function),
             jobs: self.config.canary_jobs(&tried.function),
         });
-        let tallies: Vec<(CanaryPolicy, JobCounts)> = watches.zip(counted.tallies.iter().copied()).collect();
-        match judge(served, &tallies) {
+        let versions: Vec<(CanaryPolicy, JobCounts)> = watches.zip(counted.counts.iter().copied()).collect();
+        match judge(served, &versions) {
             CanaryDecision::Watch => {}
             CanaryDecision::Promote => {
-                self.promote(counted.worker, &canary, &counted.tallies, now.saturating_sub(since), now)
+                self.promote(counted.worker, &canary, &counted.counts, now.saturating_sub(since), now)
             }
             CanaryDecision::Reject(index) => {
-                let counts = counted.tallies[index];
+                let counts = counted.counts[index];
                 let last = counted.failures.get(index).filter(|reason| !reason.is_empty());
                 let last = last.map_or_else(String::new, |reason| format!(", the last with: {reason}"));
                 let reason = format!("{} of its first {} jobs failed{last}", counts.failed, counts.jobs());
@@ -296,8 +296,15 @@ impl Core {
         }
     }
 
-    fn promote(&mut self, id: WorkerId, canary: &Canary, tallies: &[JobCounts], served: Duration, now: Duration) {
-        for (FunctionVersion { function, hash }, counts) in canary.iter().zip(tallies) {
+    fn promote(
+        &mut self,
+        id: WorkerId,
+        canary: &CanaryVersions,
+        counts: &[JobCounts],
+        served: Duration,
+        now: Duration,
+    ) {
+        for (FunctionVersion { function, hash }, counts) in canary.iter().zip(counts) {
             let Some(version) = self.catalog.promote(function, now) else { continue };
             let has_canary = self.config.has_canary(function);
             // A version that was rejected before keeps its mark until jobs have shown that it works.
@@ -431,20 +438,20 @@ impl Core {
     }
 
     /// A single suspect is rejected; if there are several, each is tried alone.
-    fn reject_suspects(&mut self, key: &GroupKey, suspects: &Canary, how: &str, now: Duration) {
+    fn reject_suspects(&mut self, key: &GroupKey, suspects: &CanaryVersions, how: &str, now: Duration) {
         match suspects.as_slice() {
             [only] => self.reject(only, how, now),
             _ => self.rollouts.one_at_a_time.push(key.clone()),
         }
     }
 
-    fn is_rarely_killed(&mut self, suspects: &Canary) -> bool {
+    fn is_rarely_killed(&mut self, suspects: &CanaryVersions) -> bool {
         let counts = suspects.iter().map(|suspect| {
             let kills = self.rollouts.kills.entry(suspect.function.clone()).or_default();
             *kills += 1;
             *kills
         });
-        counts.max().unwrap_or_default() < KILLS
+        counts.max().unwrap_or_default() < MAX_OUTSIDE_KILLS
     }
 
     /// Reports rollouts whose last old worker has exited.
@@ -468,7 +475,7 @@ impl Core {
 impl WorkerRecord {
     /// Which of a canary's new versions may have caused its death, in function `at` or in an unknown one. Empty if the
     /// worker is not a canary, or died in code that is not new.
-    fn suspects(&self, at: Option<&FunctionVersion>) -> Canary {
+    fn suspects(&self, at: Option<&FunctionVersion>) -> CanaryVersions {
         let canary = self.canary.iter().flatten();
         canary.filter(|tried| at.is_none_or(|at| at.function == tried.function)).cloned().collect()
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::workers::Moment;
+use super::workers::DueTime;
 use super::{Core, GroupKey, WorkerRecord};
 use crate::plugins::name::FunctionName;
 use crate::supervisor::reconcile::WorkerId;
@@ -20,7 +20,7 @@ impl Core {
 
     /// Planned workers of a group that have been starting one function for long.
     pub(super) fn starting_slowly(&self, key: &GroupKey) -> impl Iterator<Item = &WorkerRecord> {
-        let slow = self.workers.between(Moment::Slow, None, self.read).into_iter();
+        let slow = self.workers.between(DueTime::Slow, None, self.read).into_iter();
         let slow = slow.filter_map(|id| self.workers.get(&id));
         slow.filter(move |worker| worker.key == *key && worker.canary.is_none())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::workers::Moment;
+use super::workers::DueTime;
 use super::{Action, Core, FunctionVersion, GroupKey, WorkerRecord};
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
@@ -257,7 +257,7 @@ impl Core {
     pub(super) fn start_connecting(&mut self, now: Duration) {
         let room = CONNECTING.saturating_sub(self.connecting(now));
         for _ in 0..room {
-            let Some(id) = self.workers.first(Moment::Queued) else { return };
+            let Some(id) = self.workers.first(DueTime::Queued) else { return };
             self.workers.change(id, |worker| worker.start.connects = Some(now));
             self.push_action(Action::Connect(id));
         }
@@ -265,7 +265,7 @@ impl Core {
 
     /// Workers that have just begun to look for a job server.
     fn connecting(&self, now: Duration) -> usize {
-        self.workers.count_after(Moment::Connecting, now.checked_sub(CONNECTS_FOR))
+        self.workers.count_after(DueTime::Connecting, now.checked_sub(CONNECTS_FOR))
     }
 
     /// At once, if more workers may have to be started than one iteration of the loop allows.
@@ -275,8 +275,8 @@ impl Core {
 
     /// When the next back-off ends.
     pub(super) fn waits(&self, now: Duration) -> impl Iterator<Item = Duration> {
-        let queue = self.workers.first(Moment::Queued);
-        let connected = queue.and_then(|_| self.workers.next(Moment::Connecting, now.checked_sub(CONNECTS_FOR)));
+        let queue = self.workers.first(DueTime::Queued);
+        let connected = queue.and_then(|_| self.workers.next(DueTime::Connecting, now.checked_sub(CONNECTS_FOR)));
         let connected = connected.map(|since| since.saturating_add(CONNECTS_FOR)).into_iter();
         connected.chain(self.group_waits(now)).filter(move |at| *at > now)
     }

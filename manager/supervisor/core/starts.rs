@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::isolation::load_order;
 use super::pauses::Offer;
-use super::rollouts::Canary;
+use super::rollouts::CanaryVersions;
 use super::worker_record::{EarlyRetirement, JobWatch, Retirement, StartProgress};
 use super::workers::FunctionSet;
 use super::{Action, Core, GroupKey, ManagerPhase, StartStage, WorkerRecord, WorkerStart};
@@ -22,11 +22,17 @@ use crate::system::clock;
 use crate::worker::messages::WorkerMessage;
 
 /// How many warnings about settings are remembered, over all functions.
-const MOST_UNREAD: usize = 1000;
+const MAX_UNREAD: usize = 1000;
 
 impl Core {
     /// Starts a worker of a group, with those of its functions that may be served now.
-    pub(super) fn start(&mut self, key: &GroupKey, wanted: &[FunctionName], canary: Option<Canary>, now: Duration) {
+    pub(super) fn start(
+        &mut self,
+        key: &GroupKey,
+        wanted: &[FunctionName],
+        canary: Option<CanaryVersions>,
+        now: Duration,
+    ) {
         let (worker, generation) = self.spawns.next_worker();
         let functions: Vec<_> = shuffle(wanted, |name| self.config.priority(name), &mut self.random)
             .into_iter()
@@ -186,7 +192,7 @@ impl Core {
         let Some(version) = self.workers.get(&id).and_then(WorkerRecord::at_start) else { return };
         let warning = (version.function.clone(), text);
         // A library can send any text, so what is remembered is bounded.
-        if self.warned.unread_settings.len() < MOST_UNREAD && self.warned.unread_settings.insert(warning.clone()) {
+        if self.warned.unread_settings.len() < MAX_UNREAD && self.warned.unread_settings.insert(warning.clone()) {
             let (function, text) = warning;
             self.report(Event::LibraryWarning { function, text });
         }
@@ -341,7 +347,7 @@ pub(super) struct Spawns {
     last_worker: u64,
     /// Workers started in this turn of the loop.
     pub(super) this_turn: u32,
-    /// When the next start is due, where starts are spread.
+    /// When the next start is due, if starts are spread.
     pub(super) after: Duration,
     /// Groups for which the system refused a process.
     pub(super) refused: BTreeMap<GroupKey, SpawnFailures>,
@@ -360,7 +366,7 @@ impl Spawns {
         WorkerId(self.last_worker)
     }
 
-    /// Why the system has just refused a process, where it has.
+    /// Why the system has just refused a process, if it has.
     pub(super) fn refusal(&self, now: Duration) -> Option<&str> {
         self.refused.values().find(|refused| now < refused.until).map(|refused| refused.reason.as_str())
     }
@@ -370,7 +376,7 @@ impl Spawns {
         self.refusal_of(key, now).is_some()
     }
 
-    /// Why the system has just refused the group a process, where it has.
+    /// Why the system has just refused the group a process, if it has.
     pub(super) fn refusal_of(&self, key: &GroupKey, now: Duration) -> Option<&str> {
         self.refused.get(key).filter(|refused| now < refused.until).map(|refused| refused.reason.as_str())
     }

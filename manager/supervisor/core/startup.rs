@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::job_servers::JobServerState;
-use super::rollouts::READ;
-use super::workers::Moment;
+use super::rollouts::PROBE_WAIT;
+use super::workers::DueTime;
 use super::{Action, Core, GroupKey, ManagerPhase, WorkerRecord, group_key};
 use crate::logging::escape;
 use crate::plan::Group;
@@ -54,7 +54,7 @@ impl Core {
     /// before.
     fn read_by(&self) -> Option<Duration> {
         let may_go_on = self.catalog.was_scanned() && !self.config.strict;
-        may_go_on.then(|| self.startup.probed_at.saturating_add(READ))
+        may_go_on.then(|| self.startup.probed_at.saturating_add(PROBE_WAIT))
     }
 
     /// When to stop waiting for running look-ups.
@@ -138,7 +138,7 @@ impl Core {
         if totals.loaded == 0 && may_come && !late {
             return;
         }
-        let last_loaded = self.workers.last(Moment::Loaded);
+        let last_loaded = self.workers.last(DueTime::Loaded);
         let connecting = last_loaded.is_some_and(|since| self.read < since.saturating_add(GRACE));
         let answers = !self.servers.iter().all(JobServerState::is_down);
         let on_their_way = totals.activating > 0 || (answers && connecting);
@@ -247,7 +247,7 @@ impl Core {
     pub(super) fn startup_due(&self) -> impl Iterator<Item = Duration> {
         let awaited = [self.resolved_by(), self.read_by()].into_iter().flatten();
         let awaited = awaited.filter(|_| self.phase == ManagerPhase::Starting);
-        let waiting = self.workers.last(Moment::Loaded).map(|since| since.saturating_add(GRACE));
+        let waiting = self.workers.last(DueTime::Loaded).map(|since| since.saturating_add(GRACE));
         let deadline = (!self.startup.announced).then(|| self.start_deadline());
         let late = deadline.map(|deadline| deadline.saturating_add(GRACE));
         awaited.chain(waiting).chain(deadline).chain(late).filter(|_| !self.startup.announced)

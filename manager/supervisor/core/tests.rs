@@ -247,9 +247,9 @@ impl Stage {
     /// A canary of one new version has run `jobs` jobs, of which `failed` failed.
     fn counts(&mut self, id: u64, jobs: u64, failed: u64) -> &mut Self {
         let counts = JobCounts { completed: jobs - failed, failed, old_completed: 100, old_failed: 0 };
-        let tallies = vec![counts; self.core.workers[&WorkerId(id)].canary.as_ref().map_or(0, Vec::len)];
-        let failures = vec!["no such table".to_owned(); tallies.len()];
-        self.input(Input::Counted(CanaryCounts { worker: WorkerId(id), tallies, failures }))
+        let counts = vec![counts; self.core.workers[&WorkerId(id)].canary.as_ref().map_or(0, Vec::len)];
+        let failures = vec!["no such table".to_owned(); counts.len()];
+        self.input(Input::Counted(CanaryCounts { worker: WorkerId(id), counts, failures }))
     }
 
     /// A worker that is a canary has shown enough.

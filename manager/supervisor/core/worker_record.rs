@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::pauses::Offer;
-use super::rollouts::Canary;
+use super::rollouts::CanaryVersions;
 use super::workers::FunctionSet;
 use crate::config::Config;
 use crate::plugins::function_version::FunctionVersion;
@@ -51,7 +51,7 @@ pub(super) struct WorkerRecord {
     /// The job servers it was started with, in its order: indices into [`Core::servers`](super::Core).
     pub servers: Vec<usize>,
     /// The new versions it runs, if it is a canary.
-    pub canary: Option<Canary>,
+    pub canary: Option<CanaryVersions>,
 }
 
 /// The progress of a start.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{GroupKey, WorkerRecord};
 use crate::plugins::function_version::FunctionVersion;
 use crate::supervisor::reconcile::WorkerId;
-pub(super) use index::{AlikeWorkers, FunctionSet, GroupIndex, Moment, WorkerTotals};
+pub(super) use index::{AlikeWorkers, DueTime, FunctionSet, GroupIndex, WorkerTotals};
 use index::{IndexKey, WorkerIndex};
 
 /// All workers, by id.
@@ -141,29 +141,29 @@ impl Workers {
         self.index.canaries.iter().filter_map(|id| Some((*id, self.records.get(id)?)))
     }
 
-    /// The workers, by id, for which this moment lies after the first time (if given) and not after the second.
-    pub(super) fn between(&self, moment: Moment, after: Option<Duration>, until: Duration) -> BTreeSet<WorkerId> {
-        self.index.between(moment, after, until).collect()
+    /// The workers, by id, whose due time of this kind lies after the first time (if given) and not after the second.
+    pub(super) fn between(&self, due: DueTime, after: Option<Duration>, until: Duration) -> BTreeSet<WorkerId> {
+        self.index.between(due, after, until).collect()
     }
 
     /// The number of those workers.
-    pub(super) fn count_after(&self, moment: Moment, after: Option<Duration>) -> usize {
-        self.index.between(moment, after, Duration::MAX).count()
+    pub(super) fn count_after(&self, due: DueTime, after: Option<Duration>) -> usize {
+        self.index.between(due, after, Duration::MAX).count()
     }
 
-    /// The earliest time of this moment for any worker, after the given time if there is one.
-    pub(super) fn next(&self, moment: Moment, after: Option<Duration>) -> Option<Duration> {
-        self.index.next(moment, after)
+    /// The earliest due time of this kind of any worker, after the given time if there is one.
+    pub(super) fn next(&self, due: DueTime, after: Option<Duration>) -> Option<Duration> {
+        self.index.next(due, after)
     }
 
-    /// The latest time of this moment for any worker.
-    pub(super) fn last(&self, moment: Moment) -> Option<Duration> {
-        self.index.last(moment)
+    /// The latest due time of this kind of any worker.
+    pub(super) fn last(&self, due: DueTime) -> Option<Duration> {
+        self.index.last(due)
     }
 
-    /// The first worker that has this moment.
-    pub(super) fn first(&self, moment: Moment) -> Option<WorkerId> {
-        self.index.first(moment)
+    /// The first worker that has a due time of this kind.
+    pub(super) fn first(&self, due: DueTime) -> Option<WorkerId> {
+        self.index.first(due)
     }
 
     /// What [`take_changed_groups`](Self::take_changed_groups) would return.

@@ -31,8 +31,8 @@ impl Effects {
             let failure = canary.scoreboard.last_failure(index).map_or_else(String::new, |failure| failure.reason);
             Some((JobCounts { completed, failed, old_completed: old.completed, old_failed: old.failed }, failure))
         };
-        let (tallies, failures) = tried.iter().map(counts).collect::<Option<Vec<_>>>()?.into_iter().unzip();
-        Some(CanaryCounts { worker, tallies, failures })
+        let (counts, failures) = tried.iter().map(counts).collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        Some(CanaryCounts { worker, counts, failures })
     }
 
     /// Job counters of one version of a function, over all workers so far.

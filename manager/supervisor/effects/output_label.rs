@@ -26,7 +26,7 @@ enum LastRun {
     Never,
 }
 
-/// The function whose output is read now; none where no function runs.
+/// The function whose output is read now; none if no function runs.
 fn label(functions: usize, last: LastRun, now: Duration) -> Option<usize> {
     match last {
         // It is the only function, so even background output is its own.

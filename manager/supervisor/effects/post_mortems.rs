@@ -34,7 +34,7 @@ use crate::worker::messages;
 /// Workers that wait for their examination.
 const WAITING: usize = 16;
 /// The same of those whose jobs are to be kept, which are rarer and worth more.
-const MOST_WAITING: usize = 64;
+const MAX_WAITING: usize = 64;
 /// How long an examination may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the manager waits for all of them when it ends.
@@ -75,7 +75,7 @@ impl Remains {
 
 /// A dead worker to examine.
 struct Examination {
-    /// None where its job is to be kept, and nothing else.
+    /// None if its job is to be kept, and nothing else.
     report: Option<(CrashReport, ExaminedWorker)>,
     quarantined: Option<QuarantinedJob>,
     snapshot: Option<File>,
@@ -168,7 +168,7 @@ impl Effects {
         if self.config.quarantine_keep == 0 {
             return None;
         }
-        if self.post_mortems.waiting.len() >= MOST_WAITING {
+        if self.post_mortems.waiting.len() >= MAX_WAITING {
             self.report_error(format!(
                 "{function}: too many jobs go into quarantine at once: job {handle} is not kept"
             ));

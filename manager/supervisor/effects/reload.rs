@@ -8,7 +8,7 @@ use crate::logging::LogDestination;
 use crate::worker::messages::Command;
 
 /// How many links are followed to find a stream.
-const MOST_LINKS: usize = 8;
+const MAX_LINKS: usize = 8;
 
 impl Effects {
     /// Switches to another configuration. Existing workers are only told the new verbosity; new ones are started with
@@ -82,7 +82,7 @@ pub(crate) fn log_target(config: &Config) -> Result<LogDestination, String> {
 /// link.
 fn linked_stream(path: &Path) -> Option<i32> {
     let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         let to = std::fs::read_link(&path).ok()?;
         path = path.parent()?.join(to);
         if let Some(number) = stream(&path) {

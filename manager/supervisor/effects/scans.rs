@@ -58,7 +58,7 @@ impl Effects {
             Ok((watch, notices)) => self.scans.watcher = Some((Arc::new(Mutex::new(watch)), notices)),
             Err(error) => self.report_error(format!(
                 "worker_dir cannot be watched: {}; changes are seen at the re-scan every {} s only (raise \
-                 fs.inotify.max_user_instances where that is the limit)",
+                 fs.inotify.max_user_instances if that is the limit)",
                 reason(&error),
                 self.config.rescan_interval.as_secs_f32()
             )),

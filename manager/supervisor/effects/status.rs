@@ -17,7 +17,7 @@ use crate::system::clock;
 use crate::version;
 
 /// How many workers a stop names in the log: enough to see what is wrong.
-const MOST_AWAITED: usize = 20;
+const MAX_AWAITED: usize = 20;
 
 /// What the manager as a whole is doing.
 pub(crate) fn manager_state(core: &Core) -> ManagerState {
@@ -66,7 +66,7 @@ impl Effects {
     pub(super) fn report_awaited(&mut self) {
         let now = clock::now();
         let events: Vec<Event> =
-            self.workers.values().filter_map(|id| self.awaited(*id, now)).take(MOST_AWAITED).collect();
+            self.workers.values().filter_map(|id| self.awaited(*id, now)).take(MAX_AWAITED).collect();
         events.iter().for_each(|event| self.report(event));
     }
 

@@ -83,7 +83,7 @@ pub(crate) enum DeathContext {
         on_request: bool,
         /// What happens to the job.
         disposition: JobDisposition,
-        /// Workers it has killed, this one included, where deaths are counted.
+        /// Workers it has killed, this one included, if deaths are counted.
         deaths: Option<u32>,
         /// How many it may kill.
         max_attempts: Option<u32>,

@@ -8,38 +8,7 @@ use crate::crash::record_id::RecordId;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 
-/// A job past its timeout.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct OverdueJob {
-    /// The worker's process.
-    #[serde(skip)]
-    pub pid: i32,
-    /// The job's function.
-    pub function: FunctionName,
-    /// The job's handle.
-    pub handle: String,
-    /// The job's unique id.
-    pub unique: String,
-    /// How long it has run, in seconds.
-    pub seconds: f64,
-    /// How long it may, in seconds.
-    pub timeout: f64,
-    /// How long it is given to end, in seconds.
-    pub grace: f64,
-}
-
-impl OverdueJob {
-    pub(super) fn line(&self) -> String {
-        let Self { pid, function, handle, unique, seconds, timeout, grace } = self;
-        let job = job_name(handle, unique);
-        format!(
-            "{function}: {job} has run for {seconds:.3} s in worker {pid}, past its timeout of {timeout} s: the worker is asked to \
-             stop, and killed in {grace} s"
-        )
-    }
-}
-
-/// A job that `kill` ends.
+/// A job whose worker is asked to stop, and killed if it does not.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct EndingJob {
     /// The worker's process.
@@ -58,13 +27,28 @@ pub(crate) struct EndingJob {
 }
 
 impl EndingJob {
-    pub(super) fn line(&self) -> String {
-        let Self { pid, function, handle, unique, seconds, grace } = self;
-        let job = job_name(handle, unique);
+    /// A job that is past its timeout.
+    pub(super) fn overdue_line(&self, timeout: f64) -> String {
+        let Self { pid, function, seconds, grace, .. } = self;
         format!(
-            "{function}: {job}, which has run for {seconds:.3} s in worker {pid}, is to end on request: the worker is asked to \
-             stop, and killed in {grace} s"
+            "{function}: {} has run for {seconds:.3} s in worker {pid}, past its timeout of {timeout} s: the worker is \
+             asked to stop, and killed in {grace} s",
+            self.job_name()
         )
+    }
+
+    /// A job that `kill` ends.
+    pub(super) fn on_request_line(&self) -> String {
+        let Self { pid, function, seconds, grace, .. } = self;
+        format!(
+            "{function}: {}, which has run for {seconds:.3} s in worker {pid}, is to end on request: the worker is \
+             asked to stop, and killed in {grace} s",
+            self.job_name()
+        )
+    }
+
+    fn job_name(&self) -> String {
+        job_name(&self.handle, &self.unique)
     }
 }
 

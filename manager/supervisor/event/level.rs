@@ -36,7 +36,7 @@ impl Event {
             Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus | ExitReason::Stop, .. } => {
                 Level::Proc
             }
-            Self::WorkerKilled { .. } | Self::JobOverdue(_) | Self::WorkerUnresponsive(_) => Level::Warn,
+            Self::WorkerKilled { .. } | Self::JobOverdue { .. } | Self::WorkerUnresponsive(_) => Level::Warn,
             Self::JobEnding(_) | Self::FunctionPaused(_) => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionRemoved { is_expected: false, .. } => Level::Warn,
@@ -54,7 +54,7 @@ impl Event {
         }
     }
 
-    /// The process the line is about, where it is not the manager.
+    /// The process the line is about, if it is not the manager.
     pub(crate) fn pid(&self) -> Option<i32> {
         match self {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
@@ -66,9 +66,8 @@ impl Event {
                 Some(*pid)
             }
             Self::ExitedEarly { pid, .. } | Self::WaitingForWorker { pid, .. } => Some(*pid),
-            Self::JobOverdue(overdue) => Some(overdue.pid),
+            Self::JobOverdue { job, .. } | Self::JobEnding(job) => Some(job.pid),
             Self::WorkerUnresponsive(worker) => Some(worker.pid),
-            Self::JobEnding(ending) => Some(ending.pid),
             Self::WorkerDied(death) => Some(death.pid),
             Self::WorkerExamined(examined) => Some(examined.pid),
             _ => None,

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use super::{Event, WITH_GO};
 use crate::logging::escape;
 use crate::plugins::name::FunctionName;
-use crate::supervisor::rollback::UntriedFile;
+use crate::supervisor::rollback::PendingFile;
 use crate::supervisor::worker_state::ExitReason;
 
 impl Event {
@@ -108,7 +108,7 @@ impl Event {
                 job_name(handle, unique)
             ),
             Self::RolledBack { function, version, from, called_off, .. } => {
-                let off = called_off.as_ref().map_or(String::new(), |UntriedFile { path, version }| {
+                let off = called_off.as_ref().map_or(String::new(), |PendingFile { path, version }| {
                     let version = version.map_or(String::new(), |version| format!(" (version {version})"));
                     format!("; {path}{version} is called off")
                 });
@@ -189,9 +189,9 @@ impl Event {
                  it is not replaced for that (give max_memory what its jobs need besides)",
                 several(functions)
             ),
-            Self::JobOverdue(overdue) => overdue.line(),
+            Self::JobOverdue { job, timeout } => job.overdue_line(*timeout),
             Self::WorkerUnresponsive(worker) => worker.line(),
-            Self::JobEnding(ending) => ending.line(),
+            Self::JobEnding(job) => job.on_request_line(),
             Self::ExitedEarly { pid, functions, function, served } => {
                 let who = function.as_ref().map_or_else(|| several(functions), FunctionName::to_string);
                 let when = if *served { "without finishing a job" } else { "before it served" };

@@ -72,9 +72,8 @@ fn a_job_is_named_by_what_it_has() {
             unique: unique.clone(),
             killed: "b".into(),
         };
-        let overdue =
-            OverdueJob { pid: 3, function: "f".into(), handle, unique, seconds: 2.0, timeout: 1.0, grace: 5.0 };
-        for event in [death(at), continued, Event::JobOverdue(overdue)] {
+        let job = EndingJob { pid: 3, function: "f".into(), handle, unique, seconds: 2.0, grace: 5.0 };
+        for event in [death(at), continued, Event::JobOverdue { job, timeout: 1.0 }] {
             let line = event.line();
             assert!(line.contains(&format!(" {name}")) && !line.contains("(unique )"), "{line}");
         }
@@ -127,14 +126,14 @@ fn an_event_is_one_flat_json_object() {
     let sentence = |text: &str| text.to_owned();
     let [handle, unique] = ["H", "u"].map(sentence);
     let function = "f".into();
-    let overdue =
-        Event::JobOverdue(OverdueJob { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 });
+    let job = EndingJob { pid: 3, function, handle, unique, seconds: 2.5, grace: 5.0 };
+    let overdue = Event::JobOverdue { job, timeout: 2.0 };
     for (event, own) in [
         (left, r#""event":"worker_draining","functions":["f"],"reason":"drain_timeout""#),
         (Event::ManagerError { text: sentence("x") }, r#""event":"manager_error""#),
         (
             overdue,
-            r#""event":"job_overdue","function":"f","handle":"H","unique":"u","seconds":2.5,"timeout":2.0,"grace":5.0"#,
+            r#""event":"job_overdue","function":"f","handle":"H","unique":"u","seconds":2.5,"grace":5.0,"timeout":2.0"#,
         ),
         (
             Event::LibraryWarning { function: "f".into(), text: sentence("x") },

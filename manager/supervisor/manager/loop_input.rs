@@ -90,7 +90,7 @@ impl LoopInput {
 }
 
 impl LoopSources {
-    /// Waits until something happens or `due` has come, which is now where there is work left over. Cancel safe.
+    /// Waits until something happens or `due` has come, which is now if there is work left over. Cancel safe.
     pub(super) async fn next(
         &mut self,
         poller: &mut ChildPoller,

@@ -1,5 +1,5 @@
 //! What a manager holds at paths as long as it runs: its pid file, its state directory with the lock, its control socket.
-//! Anyone who tidies up may remove them; the manager then logs it once, and makes them again where it may.
+//! Anyone who tidies up may remove them; the manager then logs it once, and makes them again if it may.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -42,7 +42,7 @@ impl ControlSocket {
         Ok(Self { server, path, feed, requests })
     }
 
-    /// Makes the socket again where it was removed. In the place of another one none is made: whose it is may take long
+    /// Makes the socket again if it was removed. In the place of another one none is made: whose it is may take long
     /// to find out.
     fn renew(&mut self) -> Result<PathCheck, String> {
         if self.server.is_in_place() {

@@ -16,7 +16,7 @@ use crate::supervisor::core::{Input, Order, RequestOrigin};
 use crate::supervisor::effects::manager_state;
 use crate::supervisor::event::{Event, ReceivedRequest};
 use crate::supervisor::pause_records::Pause;
-use crate::supervisor::rollback::{RollbackRequest, UntriedFile};
+use crate::supervisor::rollback::{PendingFile, RollbackRequest};
 use crate::system::clock;
 
 /// How long a request waits for a copy that is under way: it may be one without end.
@@ -206,7 +206,7 @@ impl Manager {
             |(asked, _)| asked,
         );
         let joined = under_way.filter(|_| target.joins);
-        let off = |UntriedFile { path, version }| CalledOffFile { path, version };
+        let off = |PendingFile { path, version }| CalledOffFile { path, version };
         let reply = RollbackReply {
             request: asked.request,
             joined: joined.map(|(first, ago)| JoinedRollback { uid: first.uid, seconds_ago: ago.as_secs_f64() }),

@@ -10,10 +10,10 @@ use crate::system::kernel_log::KernelLog;
 use crate::system::memory_cgroup::{MemoryCgroup, OutOfMemoryCounts};
 
 /// Processes that the log has named and whose ends have not been taken in yet.
-const MOST_NAMED: usize = 64;
+const MAX_NAMED: usize = 64;
 /// A killed process is reaped within this time.
 const REAPED_WITHIN: Duration = Duration::from_secs(1);
-/// The kernel counts a kill, kills, and only then writes its log: so often the log is read again where the count says that
+/// The kernel counts a kill, kills, and only then writes its log: so often the log is read again if the count says that
 /// there was a kill.
 const LATE_LOOKS: u32 = 20;
 /// The pause before each of these. Together they stay below what a turn of the loop may take.
@@ -105,7 +105,7 @@ impl OutOfMemoryWatch {
         let Some(log) = &mut self.log else { return false };
         let reading = log.read();
         self.named.extend(reading.records.iter().filter_map(|record| killed_process(record)));
-        self.named.drain(..self.named.len().saturating_sub(MOST_NAMED));
+        self.named.drain(..self.named.len().saturating_sub(MAX_NAMED));
         reading.is_complete
     }
 

@@ -30,7 +30,7 @@ fn workers(text: &str) -> Vec<GroupWorker> {
     text.chars().enumerate().map(worker).collect()
 }
 
-/// Decides, and checks that nothing else comes out where the settled workers are only counted.
+/// Decides, and checks that nothing else comes out if the settled workers are only counted.
 fn decide(workers: &[GroupWorker], want: GroupTarget) -> GroupDecision {
     let decision = super::decide(workers, &SettledWorkers { count: 0, ids: &Vec::new }, want);
     let is_settled =
@@ -100,7 +100,7 @@ fn what_is_compared_with_what_should_be() {
         ("what only an old one serves goes on beside the others", "BS", 1, 1, 0, vec![], vec![]),
         ("who does is nobody's predecessor", "BB", 2, 1, 2, vec![], vec![]),
         ("and takes nobody's place", "Br", 1, 1, 0, vec![1], vec![]),
-        ("also where none is wanted", "B", 0, 1, 0, vec![], vec![]),
+        ("also if none is wanted", "B", 0, 1, 0, vec![], vec![]),
         ("no surge: it is at work", "Br", 1, 0, 0, vec![], vec![]),
         ("none wanted", "SsO", 0, 1, 0, vec![], vec![(2, Surplus), (1, Surplus), (0, Surplus)]),
     ] {

@@ -324,7 +324,7 @@ fn a_server_that_read_slowly_is_given_time_to_answer() {
     assert_eq!(protocol.check_timeouts(ms(60_000), Duration::ZERO, TIMEOUT, false), Timeout::Unresponsive, "once");
 }
 
-/// S8, S14: also where two wake-ups come at a time.
+/// S8, S14: also if two wake-ups come at a time.
 #[test]
 fn endless_wake_ups_without_work_are_slowed_down_and_a_job_ends_that() {
     [1, 2, 100].into_iter().for_each(are_slowed_down);

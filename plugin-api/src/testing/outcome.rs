@@ -49,9 +49,9 @@ pub enum Why {
     },
     /// A panic.
     Panic {
-        /// The source file; empty where unknown.
+        /// The source file; empty if unknown.
         file: String,
-        /// The line; 0 where unknown.
+        /// The line; 0 if unknown.
         line: u32,
     },
     /// The job was not begun, because the object could not be made again after a panic.

@@ -86,7 +86,7 @@ fn a_start_that_hangs_is_killed_at_its_deadline() {
     assert!(announced.starts_with("announce Some(\"a is not served: not ready within start_timeout\\n"), "{announced}");
 }
 
-/// What is counted of the jobs of dead workers: once each, and not where the end says nothing about the job.
+/// What is counted of the jobs of dead workers: once each, and not if the end says nothing about the job.
 #[test]
 fn a_lost_job_is_counted_by_how_it_ended() {
     let lost = |number| JobInHand {

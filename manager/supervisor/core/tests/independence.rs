@@ -252,7 +252,7 @@ fn rollouts_do_not_wait_for_what_is_slow() {
     apart.sort();
     assert_eq!(apart, [["bad"], ["good"]]);
 
-    // What is served already is left out where its new() has become slow.
+    // What is served already is left out if its new() has become slow.
     let mut old = serving();
     old.input(scan(&[("bad", 1), ("good", 2)])).input(found("good", 2));
     let canary = old.newest();

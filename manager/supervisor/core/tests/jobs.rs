@@ -81,7 +81,7 @@ fn a_scoreboard_is_read_no_sooner_than_a_job_can_be_late() {
     assert_eq!(stage.until_look(), TIMEOUT / 4 * 3, "at a job");
     stage.sees(1, job(2, Duration::ZERO));
     assert_eq!(stage.until_look(), TIMEOUT, "at another one");
-    assert_eq!(stage.count_events(|event| matches!(event, Event::JobOverdue(_))), 0);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::JobOverdue { .. })), 0);
     for ini in ["[GearmanManager]\ncount = 1", "[GearmanManager]\ncount = 1\ntimeout = 10\n[a]\ntimeout = none"] {
         assert_eq!(one(ini).core.scoreboard_due(), None, "{ini}");
     }
@@ -106,7 +106,9 @@ fn a_job_past_its_timeout_is_stopped_then_killed_and_its_caller_answered() {
     stage.sees(1, job(7, TIMEOUT));
     assert_eq!(stage.take_actions(), ["leave 1", "terminate 1", "start a"]);
     assert_eq!(
-        stage.count_events(|event| matches!(event, Event::JobOverdue(job) if job.seconds == 10.0 && job.grace == 5.0)),
+        stage.count_events(
+            |event| matches!(event, Event::JobOverdue { job, .. } if job.seconds == 10.0 && job.grace == 5.0)
+        ),
         1
     );
     assert_eq!(stage.until_look(), GRACE);
@@ -196,7 +198,7 @@ fn losing_a_connection_ends_what_is_denied_on_its_server() {
 }
 
 /// An answer that waits for room is lost with its worker, whatever that was at, and counts nowhere. With half of it out
-/// nobody can say more, so where the job may not run twice it is denied; not where we ended the worker for another
+/// nobody can say more, so if the job may not run twice it is denied; not if we ended the worker for another
 /// reason.
 #[test]
 fn a_job_whose_answer_waited_is_not_run_twice_where_it_may_not_be() {

@@ -83,7 +83,7 @@ fn a_round_comes_with_a_rescan_or_by_itself() {
     assert_eq!(stage.core.liveness_due_at(), Some(stage.now + SECOND * 45), "it was done");
 }
 
-/// A worker that is told to drain, and hangs instead, would hold up its successor where there is no surge.
+/// A worker that is told to drain, and hangs instead, would hold up its successor if there is no surge.
 #[test]
 fn a_draining_worker_that_hangs_is_killed_too() {
     let mut stage = two_functions();

@@ -182,7 +182,7 @@ fn warned(stage: &mut Stage) -> Vec<String> {
 }
 
 /// A section without a library is reported once for as long as there is none, whatever is reloaded or deployed meanwhile;
-/// never while the directories are being read, or where there is a file.
+/// never while the directories are being read, or if there is a file.
 #[test]
 fn a_section_without_a_library_is_warned_of_once_per_change() {
     let mut stage = Stage::new("[GearmanManager]\n[a]\n[b]\n");

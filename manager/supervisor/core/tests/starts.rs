@@ -298,7 +298,7 @@ fn why_a_function_waits_is_shown_also_where_it_was_a_job() {
     assert_eq!(note(&stage, "a").as_deref(), Some("a worker killed by SIGKILL in job H:a:1"));
 }
 
-/// A worker of an older version goes on where the new one gives up.
+/// A worker of an older version goes on if the new one gives up.
 #[test]
 fn the_previous_version_stays() {
     let mut stage = two_functions();

@@ -60,7 +60,7 @@ struct Walk {
     stage: Stage,
     fixture: &'static Fixture,
     random: fastrand::Rng,
-    /// Of each function's file; 0 where there is none.
+    /// Of each function's file; 0 if there is none.
     files: [u64; 2],
     newest: u64,
     /// Workers that were ordered to take jobs and are there.
@@ -292,7 +292,7 @@ impl Walk {
                 let counts = JobCounts { completed: 4, failed, old_completed: 100, old_failed: 0 };
                 let tried = self.stage.core.workers[&worker].canary.as_ref().map_or(0, Vec::len);
                 let failures = vec![String::new(); tried];
-                self.input(Input::Counted(CanaryCounts { worker, tallies: vec![counts; tried], failures }));
+                self.input(Input::Counted(CanaryCounts { worker, counts: vec![counts; tried], failures }));
             }
             20 => self.end(worker, ExitStatus::Exit(0), ExitCause::Drained, 0),
             21 => {
@@ -387,8 +387,8 @@ impl Walk {
         for step in [[31_000; 50].as_slice(), &[10; 20]].concat() {
             self.later(Duration::from_millis(step));
             for (worker, tried) in self.stage.core.canaries() {
-                let (tallies, failures) = (vec![JobCounts::default(); tried.len()], vec![String::new(); tried.len()]);
-                self.input(Input::Counted(CanaryCounts { worker, tallies, failures }));
+                let (counts, failures) = (vec![JobCounts::default(); tried.len()], vec![String::new(); tried.len()]);
+                self.input(Input::Counted(CanaryCounts { worker, counts, failures }));
             }
             self.everyone_serves();
             self.those_that_drain_exit();

@@ -14,9 +14,9 @@ use crate::supervisor::core::{GroupKey, WorkerRecord};
 use crate::supervisor::reconcile::{JobAllowance, WorkerId};
 use crate::supervisor::worker_state::WorkerState;
 
-/// A time at which something about a worker is due, or was.
+/// What is due for a worker at some time, or was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::supervisor::core) enum Moment {
+pub(in crate::supervisor::core) enum DueTime {
     /// Its state has a deadline.
     Deadline,
     /// Its start becomes slow (see [`super::super::slow_start`]).
@@ -39,20 +39,20 @@ pub(in crate::supervisor::core) enum Moment {
     Look,
 }
 
-const MOMENTS: [Moment; 10] = [
-    Moment::Deadline,
-    Moment::Slow,
-    Moment::Loaded,
-    Moment::Queued,
-    Moment::Connecting,
-    Moment::Serving,
-    Moment::Retires,
-    Moment::ScoreboardUnplanned,
-    Moment::ScoreboardDue,
-    Moment::Look,
+const DUE_TIMES: [DueTime; 10] = [
+    DueTime::Deadline,
+    DueTime::Slow,
+    DueTime::Loaded,
+    DueTime::Queued,
+    DueTime::Connecting,
+    DueTime::Serving,
+    DueTime::Retires,
+    DueTime::ScoreboardUnplanned,
+    DueTime::ScoreboardDue,
+    DueTime::Look,
 ];
 
-impl Moment {
+impl DueTime {
     fn of(self, worker: &WorkerRecord) -> Option<Duration> {
         match (self, worker.state) {
             (Self::Deadline, state) => state.deadline(),
@@ -134,8 +134,8 @@ pub(in crate::supervisor::core) struct WorkerTotals {
 }
 
 impl WorkerTotals {
-    fn of(standing: &IndexKey) -> Self {
-        let IndexKey { state, runs, is_canary, .. } = *standing;
+    fn of(key: &IndexKey) -> Self {
+        let IndexKey { state, runs, is_canary, .. } = *key;
         let one = |is: bool| usize::from(is);
         Self {
             all: 1,
@@ -207,7 +207,7 @@ pub(super) struct IndexKey {
     is_canary: bool,
     has_served: bool,
     drain_report: Option<DrainReport>,
-    moments: [Option<Duration>; MOMENTS.len()],
+    due_times: [Option<Duration>; DUE_TIMES.len()],
 }
 
 impl IndexKey {
@@ -219,7 +219,7 @@ impl IndexKey {
             is_canary: worker.canary.is_some(),
             has_served: worker.has_served,
             drain_report: worker.drain_report,
-            moments: MOMENTS.map(|moment| moment.of(worker)),
+            due_times: DUE_TIMES.map(|due| due.of(worker)),
         }
     }
 
@@ -237,8 +237,8 @@ impl IndexKey {
         self.state.is_serving() && self.runs == JobAllowance::Many && !self.is_canary
     }
 
-    fn moments(&self) -> impl Iterator<Item = (Moment, Duration)> {
-        MOMENTS.into_iter().zip(self.moments).filter_map(|(moment, at)| Some((moment, at?)))
+    fn due_times(&self) -> impl Iterator<Item = (DueTime, Duration)> {
+        DUE_TIMES.into_iter().zip(self.due_times).filter_map(|(due, at)| Some((due, at?)))
     }
 }
 
@@ -248,7 +248,7 @@ pub(super) struct WorkerIndex {
     pub(super) groups: BTreeMap<GroupKey, GroupIndex>,
     pub(super) canaries: BTreeSet<WorkerId>,
     pub(super) totals: WorkerTotals,
-    moments: BTreeSet<(Moment, Duration, WorkerId)>,
+    due_times: BTreeSet<(DueTime, Duration, WorkerId)>,
 }
 
 impl WorkerIndex {
@@ -265,16 +265,16 @@ impl WorkerIndex {
     }
 
     pub(super) fn add(&mut self, id: WorkerId, record: &WorkerRecord) {
-        let standing = IndexKey::of(record);
-        self.add_to_group(id, record, &standing);
-        self.moments.extend(standing.moments().map(|(moment, at)| (moment, at, id)));
+        let key = IndexKey::of(record);
+        self.add_to_group(id, record, &key);
+        self.due_times.extend(key.due_times().map(|(due, at)| (due, at, id)));
     }
 
     pub(super) fn remove(&mut self, id: WorkerId, record: &WorkerRecord) {
-        let standing = IndexKey::of(record);
-        self.remove_from_group(id, record, &standing);
-        for (moment, at) in standing.moments() {
-            self.moments.remove(&(moment, at, id));
+        let key = IndexKey::of(record);
+        self.remove_from_group(id, record, &key);
+        for (due, at) in key.due_times() {
+            self.due_times.remove(&(due, at, id));
         }
     }
 
@@ -284,34 +284,34 @@ impl WorkerIndex {
             self.remove_from_group(id, record, before);
             self.add_to_group(id, record, after);
         }
-        for (moment, (was, is)) in MOMENTS.into_iter().zip(before.moments.into_iter().zip(after.moments)) {
+        for (due, (was, is)) in DUE_TIMES.into_iter().zip(before.due_times.into_iter().zip(after.due_times)) {
             if was != is {
                 if let Some(at) = was {
-                    self.moments.remove(&(moment, at, id));
+                    self.due_times.remove(&(due, at, id));
                 }
-                self.moments.extend(is.map(|at| (moment, at, id)));
+                self.due_times.extend(is.map(|at| (due, at, id)));
             }
         }
     }
 
-    fn add_to_group(&mut self, id: WorkerId, record: &WorkerRecord, standing: &IndexKey) {
-        let totals = WorkerTotals::of(standing);
+    fn add_to_group(&mut self, id: WorkerId, record: &WorkerRecord, key: &IndexKey) {
+        let totals = WorkerTotals::of(key);
         self.totals.add(totals);
-        if standing.is_canary {
+        if key.is_canary {
             self.canaries.insert(id);
         }
         let group = self.groups.entry(record.key.clone()).or_default();
         group.totals.add(totals);
         let alike = group.alike.entry(record.alike.clone()).or_default();
         alike.totals.add(totals);
-        match standing.is_settled() {
-            true => alike.settled.insert((standing.retires, id)),
+        match key.is_settled() {
+            true => alike.settled.insert((key.retires, id)),
             false => group.unsettled.insert(id),
         };
     }
 
-    fn remove_from_group(&mut self, id: WorkerId, record: &WorkerRecord, standing: &IndexKey) {
-        let totals = WorkerTotals::of(standing);
+    fn remove_from_group(&mut self, id: WorkerId, record: &WorkerRecord, key: &IndexKey) {
+        let totals = WorkerTotals::of(key);
         self.totals.subtract(totals);
         self.canaries.remove(&id);
         let Some(group) = self.groups.get_mut(&record.key) else { return };
@@ -319,7 +319,7 @@ impl WorkerIndex {
         group.unsettled.remove(&id);
         if let Some(alike) = group.alike.get_mut(&record.alike) {
             alike.totals.subtract(totals);
-            alike.settled.remove(&(standing.retires, id));
+            alike.settled.remove(&(key.retires, id));
             if alike.totals.all == 0 {
                 group.alike.remove(&record.alike);
             }
@@ -331,34 +331,34 @@ impl WorkerIndex {
 
     fn after(
         &self,
-        moment: Moment,
+        due: DueTime,
         after: Option<Duration>,
-    ) -> impl DoubleEndedIterator<Item = &(Moment, Duration, WorkerId)> {
+    ) -> impl DoubleEndedIterator<Item = &(DueTime, Duration, WorkerId)> {
         let first = match after {
-            Some(after) => Bound::Excluded((moment, after, WorkerId(u64::MAX))),
-            None => Bound::Included((moment, Duration::ZERO, WorkerId(0))),
+            Some(after) => Bound::Excluded((due, after, WorkerId(u64::MAX))),
+            None => Bound::Included((due, Duration::ZERO, WorkerId(0))),
         };
-        self.moments.range((first, Bound::Included((moment, Duration::MAX, WorkerId(u64::MAX)))))
+        self.due_times.range((first, Bound::Included((due, Duration::MAX, WorkerId(u64::MAX)))))
     }
 
     pub(super) fn between(
         &self,
-        moment: Moment,
+        due: DueTime,
         after: Option<Duration>,
         until: Duration,
     ) -> impl Iterator<Item = WorkerId> {
-        self.after(moment, after).take_while(move |(_, at, _)| *at <= until).map(|(.., id)| *id)
+        self.after(due, after).take_while(move |(_, at, _)| *at <= until).map(|(.., id)| *id)
     }
 
-    pub(super) fn next(&self, moment: Moment, after: Option<Duration>) -> Option<Duration> {
-        self.after(moment, after).next().map(|(_, at, _)| *at)
+    pub(super) fn next(&self, due: DueTime, after: Option<Duration>) -> Option<Duration> {
+        self.after(due, after).next().map(|(_, at, _)| *at)
     }
 
-    pub(super) fn last(&self, moment: Moment) -> Option<Duration> {
-        self.after(moment, None).next_back().map(|(_, at, _)| *at)
+    pub(super) fn last(&self, due: DueTime) -> Option<Duration> {
+        self.after(due, None).next_back().map(|(_, at, _)| *at)
     }
 
-    pub(super) fn first(&self, moment: Moment) -> Option<WorkerId> {
-        self.after(moment, None).next().map(|(.., id)| *id)
+    pub(super) fn first(&self, due: DueTime) -> Option<WorkerId> {
+        self.after(due, None).next().map(|(.., id)| *id)
     }
 }
