@@ -22,6 +22,7 @@ mod start;
 pub mod status;
 pub mod steering;
 pub mod stop;
+mod stopping;
 pub mod submit;
 mod table;
 pub mod versions;
@@ -32,10 +33,11 @@ use std::process::ExitCode;
 use nix::sys::signal::SigSet;
 
 use crate::cli::{Cli, Command, StatusArgs};
+use crate::config::nearest;
 use crate::plugins::probe;
 use crate::post_mortem;
 use crate::supervisor::{guardian, resolve};
-use crate::system::{file_size_limit, tunables};
+use crate::system::{file_size_limit, handlers, tunables};
 use crate::worker;
 use output::OutputFormat;
 
@@ -68,6 +70,7 @@ pub fn run_if_worker(first_argument: Option<&OsStr>) {
 
 /// Runs the command line.
 pub fn run(cli: &Cli) -> ExitCode {
+    handlers::restore_interrupts();
     // It cannot fail for a signal that exists.
     let _ = file_size_limit::catch();
     let format = |json| if json { OutputFormat::Json } else { OutputFormat::Text };
@@ -105,21 +108,37 @@ pub fn run(cli: &Cli) -> ExitCode {
 /// Prints what is wrong with a command line, or help or version. `status --check` prints it in a monitoring system's
 /// form: there, exit code 2 would mean that something is down.
 pub fn refuse(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.skip(1).collect();
-    let is_check = |argument: &OsString| argument.to_str().is_some_and(|text| text.starts_with("--check"));
-    let checks = arguments.iter().any(|argument| argument == "status") && arguments.iter().any(is_check);
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
-    if checks && code != 0 {
-        return status::unknown(&error.to_string());
+    if code == 0 {
+        // If nothing reads it, there is nowhere to report that.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
-    // If nothing reads it, there is nowhere to report that.
-    let _ = error.print();
-    ExitCode::from(code)
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let arguments: Vec<OsString> = arguments.skip(1).collect();
+    match is_check(&arguments) {
+        true => status::unknown(text),
+        false => output::fail(text.trim_end(), code),
+    }
+}
+
+/// Whether a monitoring system asks, perhaps with a misspelt `--check`.
+fn is_check(arguments: &[OsString]) -> bool {
+    let is_option = |argument: &OsString| {
+        let name = argument.to_str().and_then(|text| text.strip_prefix("--")?.split('=').next());
+        name.is_some_and(|name| nearest(name, ["check"].into_iter()).is_some())
+    };
+    arguments.iter().any(|argument| argument == "status") && arguments.iter().any(is_option)
 }
 
 /// Finds the manager that the options select.
 fn find_manager(cli: &Cli) -> Result<std::path::PathBuf, configuration::NotSelected> {
-    let (control, warnings) = configuration::find(cli)?;
+    let (control, mut warnings) = configuration::find(cli)?;
+    if matches!(cli.command, Some(Command::Reload(_))) {
+        // The manager reads the file itself, and its answer says what is wrong with it.
+        warnings.clear();
+    }
     warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
     Ok(control)
 }
@@ -131,6 +150,29 @@ fn with_manager(cli: &Cli, talk: impl FnOnce(&std::path::Path) -> ExitCode) -> E
         Err(error) => {
             error.text.lines().for_each(|line| eprintln!("gm-native: {line}"));
             ExitCode::from(error.code)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_check_is_still_a_check() {
+        for (line, expected) in [
+            ("status --check", true),
+            ("-c gm.ini status --check=life", true),
+            ("status --chek", true),
+            ("--cehck status", true),
+            ("status --control x --jsno", false),
+            ("-c gm.ini --config x status -x", false),
+            ("status --help", false),
+            ("check --check", false),
+            ("status check", false),
+        ] {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(is_check(&arguments), expected, "{line}");
         }
     }
 }

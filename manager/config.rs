@@ -45,7 +45,7 @@ pub use changes::ConfigChange;
 pub use check::NO_STREAM;
 pub use choice::{LogTarget, LostJobPolicy, RolloutSurge, stream};
 pub use command::{ManagerCommand, joined};
-pub use error::{Diagnostic, Diagnostics, ValueOrigin, Warning};
+pub use error::{Diagnostic, Diagnostics, ValueOrigin, Warning, on_one_line};
 pub use function::{FunctionConfig, PluginSettings};
 pub use host::{DEFAULT_PORT, JobServerAddress};
 pub use instance::{InstanceIdentity, default_control, default_state_dir, logical_directory};

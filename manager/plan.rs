@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::config::{Config, FunctionConfig, ValueOrigin, nearest};
 use crate::plugins::name::FunctionName;
 
@@ -57,7 +59,8 @@ impl fmt::Display for UnknownSection {
 }
 
 /// Why a function that was found gets no worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum ExcludedFunction {
     /// `include` does not name it.
     NotIncluded,

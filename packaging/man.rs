@@ -119,7 +119,7 @@ const VERBS: [Verb; 22] = [
             LATE,
         ],
         examples: &[
-            ("gm-native -c gm.ini events | tail", "What the manager decided lately."),
+            ("gm-native -c gm.ini events | tail", "What the manager decided last."),
             ("gm-native -c gm.ini events --follow --json", "Each event as it happens, as one JSON object a line."),
         ],
         see_also: &["gm-native-status(1)"],
@@ -185,7 +185,7 @@ const VERBS: [Verb; 22] = [
         ],
         examples: &[
             ("gm-native -c gm.ini rollback greet", "To the version that was served before."),
-            ("gm-native -c gm.ini rollback greet 3f2a91", "To the version whose hash begins so."),
+            ("gm-native -c gm.ini rollback greet 3f2a91", "To the version whose hash begins with 3f2a91."),
             ("gm-native -c gm.ini retry greet", "Forward again, to what the file holds."),
         ],
         see_also: &["gm-native-versions(1)", "gm-native-retry(1)"],
@@ -280,7 +280,7 @@ const VERBS: [Verb; 22] = [
     Verb {
         name: "scale",
         exit: &[
-            ("0", "So many workers serve the function; with --no-wait, that has begun."),
+            ("0", "N workers serve the function; with --no-wait, that has begun."),
             ("1", "Workers cannot be started."),
             USAGE,
             NO_MANAGER,
@@ -330,9 +330,11 @@ const VERBS: [Verb; 22] = [
                 "The reports cannot be read, or there is none of that id. With replay: the job failed, crashed, or cannot be run again; standard error says why.",
             ),
             USAGE,
+            ("4", "There is no function of that name."),
         ],
         examples: &[
             ("gm-native -c gm.ini crashes", "What crashed where, and how often."),
+            ("gm-native -c gm.ini crashes resize", "Only the crashes of one function."),
             ("gm-native -c gm.ini crashes show 20261124-3", "Everything about one crash."),
             ("gm-native -c gm.ini crashes replay 20261124-3 --gdb", "Runs its job again in gdb."),
         ],
@@ -345,7 +347,10 @@ const VERBS: [Verb; 22] = [
             ("1", "A job cannot be read, submitted or removed."),
             USAGE,
             ("3", "The job server of a job cannot be reached; the job stays in quarantine."),
-            ("4", "The workload of a job was not kept, so it cannot be submitted."),
+            (
+                "4",
+                "The workload of a job was not kept, so it cannot be submitted; or there is no function of that name.",
+            ),
         ],
         examples: &[
             ("gm-native -c gm.ini quarantine", "The jobs that killed too many workers."),
@@ -404,7 +409,7 @@ pub fn write(command: clap::Command, dir: &Path) -> io::Result<()> {
     man.render_title(&mut file)?;
     man.render_name_section(&mut file)?;
     synopsis(&command, "gm-native").to_writer(&mut file)?;
-    man.render_description_section(&mut file)?;
+    description(&command).to_writer(&mut file)?;
     man.render_options_section(&mut file)?;
     man.render_subcommands_section(&mut file)?;
     let mut more = Roff::new();
@@ -431,7 +436,7 @@ fn of_verb(command: &Command, verb: &Verb, dir: &Path) -> io::Result<()> {
     man.render_title(&mut file)?;
     man.render_name_section(&mut file)?;
     synopsis(command, &format!("gm-native {}", verb.name)).to_writer(&mut file)?;
-    man.render_description_section(&mut file)?;
+    description(command).to_writer(&mut file)?;
     man.render_options_section(&mut file)?;
     let mut more = Roff::new();
     subcommands(&mut more, command);
@@ -465,6 +470,23 @@ fn subcommands(roff: &mut Roff, command: &Command) {
             roff.control("RE", []);
         }
     }
+}
+
+/// What the command does, without what NAME and EXIT STATUS say: clap_mangen's own repeats both.
+fn description(command: &Command) -> Roff {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let long = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+    let is_new = |text: &&str| !text.is_empty() && *text != about && !text.starts_with("The exit code is");
+    let mut paragraphs: Vec<&str> = long.split("\n\n").filter(is_new).collect();
+    if paragraphs.is_empty() {
+        paragraphs.push(&about);
+    }
+    let mut roff = Roff::new();
+    roff.control("SH", ["DESCRIPTION"]);
+    for paragraph in paragraphs {
+        roff.control("PP", []).text([roman(paragraph)]);
+    }
+    roff
 }
 
 /// All options with their values, and how many files a command takes: clap_mangen's own shows neither.

@@ -342,6 +342,9 @@ pub enum Language {
 /// Options of `crashes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct CrashesArgs {
+    /// Only the reports of this function
+    pub function: Option<String>,
+
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -389,6 +392,9 @@ pub enum CrashesCommand {
 /// Options of `quarantine`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct QuarantineArgs {
+    /// Only the jobs of this function
+    pub function: Option<String>,
+
     /// What to do; without it, list the jobs.
     #[command(subcommand)]
     pub command: Option<QuarantineCommand>,
@@ -399,6 +405,9 @@ pub struct QuarantineArgs {
 pub enum QuarantineCommand {
     /// List the jobs (the default)
     List {
+        /// Only the jobs of this function
+        function: Option<String>,
+
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -52,31 +52,35 @@ pub enum Command {
     /// Show the functions, workers and job servers of a running manager
     Status(StatusArgs),
     /// Print what a running manager decided, and why
+    ///
+    /// Without --follow or --since: the last thousand events. The manager keeps no more than these.
     Events(EventsArgs),
     /// Run one job with a library, without a job server or a manager
     ///
     /// The result goes to standard output. Everything that the function logs, prints or sends to its caller goes to
-    /// standard error. The exit code is 0 if the job succeeds, and 1 if it fails or the library cannot be used. With
-    /// -c, the function's settings and the prefix come from the file. Ctrl-C asks the job to stop, as a manager would;
-    /// a second one kills it.
-    #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
+    /// standard error. With -c, the function's settings and the prefix come from the file. Ctrl-C asks the job to stop,
+    /// as a manager would; a second one kills it.
+    ///
+    /// The exit code is 0 if the job succeeds, and 1 if it fails or the library cannot be used.
+    #[command(args = unlisted(&["worker_dir", "state_dir", "control", "pid_file"]))]
     Call(CallArgs),
     /// Check libraries: print what each one is, or why it cannot be used
     ///
-    /// Each library is copied, checked and loaded in a separate process, as a manager would do it. The exit code is 0
-    /// if all can be used, otherwise 1.
-    #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
+    /// Each library is copied, checked and loaded in a separate process, as a manager would do it.
+    ///
+    /// The exit code is 0 if all can be used, otherwise 1.
+    #[command(args = unlisted(&["worker_dir", "state_dir", "control", "pid_file"]))]
     Check(CheckArgs),
     /// Create a crate for a new function, or a directory with a Makefile in another language
     ///
     /// It builds, has tests, and can be served without changes: see its README.md.
-    #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control"]))]
+    #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control", "pid_file"]))]
     New(NewArgs),
     /// List the managers that run and that you may ask
     ///
     /// Root sees those of every user. Without -c, -P, -w, --state-dir or --control, a command is for the manager of
     /// ./workers or, if there is none, for the only one that runs.
-    #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control"]))]
+    #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control", "pid_file"]))]
     Managers(ManagersArgs),
     /// List the stored versions of a running manager's functions
     Versions(VersionsArgs),
@@ -95,8 +99,8 @@ pub enum Command {
     Retry(RetryArgs),
     /// Replace the workers of a function, or all workers, one after the other
     ///
-    /// New workers take jobs before old ones stop, as in a rollout (rollout_surge); running jobs finish. A back-off ends:
-    /// functions that fail are tried at once. The command waits until new workers serve in place of all old ones, but not
+    /// New workers take jobs before old ones stop, as in a rollout (rollout_surge); running jobs finish. A function that
+    /// is backing off is started at once. The command waits until new workers serve in place of all old ones, but not
     /// for the last jobs of old ones.
     Restart(RestartArgs),
     /// End a job as its timeout would
@@ -104,14 +108,14 @@ pub enum Command {
     /// The job is asked to stop, and its worker is killed after timeout_grace. on_timeout decides whether the job fails or
     /// runs again. The command waits until the worker has ended.
     Kill(KillArgs),
-    /// Have no worker take jobs of a function, until it is resumed
+    /// Take no more jobs of a function, until it is resumed
     ///
-    /// Jobs that a worker has been given are run; others wait at the job servers. Workers that serve other functions as
+    /// Jobs that workers already have run to their end; others wait at the job servers. Workers that serve other functions as
     /// well go on with those. A new version of the function is checked and stored, and its canary starts at resume. A
     /// pause survives a restart of the manager, and is logged every hour. The command waits until no worker takes jobs of
     /// the function any more.
     Pause(FunctionArgs),
-    /// Have workers take jobs of a paused function again
+    /// Take jobs of a paused function again
     ///
     /// The command waits until every planned worker serves the function.
     Resume(FunctionArgs),
@@ -119,10 +123,10 @@ pub enum Command {
     ///
     /// With --timeout, the function stays paused when the time is over.
     Drain(FunctionArgs),
-    /// Have N workers serve a function, until the next reload
+    /// Set how many workers serve a function, until the next reload
     ///
-    /// N counts the workers that serve all functions, so it cannot be lower than count. The command waits until so many
-    /// workers serve the function.
+    /// N counts the workers that serve all functions, so it cannot be lower than count. The command waits until N workers
+    /// serve the function.
     Scale(ScaleArgs),
     /// Read the configuration again, and replace all workers; the same as SIGHUP
     ///
@@ -139,7 +143,9 @@ pub enum Command {
     /// List the reports of workers that died, show one, or run its job again
     ///
     /// Reads the manager's state directory; no manager has to run. Crashes of the same function and version at the same
-    /// place are one line, the last one first. The exit code is 0, or 1 if the reports cannot be read.
+    /// place are one line, the last one first.
+    ///
+    /// The exit code is 0, or 1 if the reports cannot be read.
     Crashes(CrashesArgs),
     /// List the jobs that killed as many workers as they may, submit them again, or drop them
     ///
@@ -153,16 +159,19 @@ pub enum Command {
     /// a function is served with. If nothing can be served, dev says why and tries again at the next save. With -c, dev
     /// reads the file again when it changes and on SIGHUP; it ignores the file's log, pid file, user, state directory,
     /// control socket and job servers. The log goes to standard output, at -vvv. Ctrl-C lets running jobs finish, says
-    /// what it waits for, then stops; a second Ctrl-C kills them. The exit code is 0 in both cases.
-    #[command(args = [worker_dir_of_dev()])]
+    /// what it waits for, then stops; a second Ctrl-C kills them.
+    ///
+    /// The exit code is 0 in both cases.
+    #[command(args = [vec![worker_dir_of_dev()], unlisted(&["pid_file"])].concat())]
     Dev(DevArgs),
     /// Submit a job: print its result to standard output and its warnings to standard error
     ///
     /// If no worker serves the function, submit says so and waits for one. Ctrl-C stops waiting: the job server then
-    /// drops the job, unless a worker runs it already. The exit code is 0 if the job succeeded (with --background: if
-    /// it is queued), 1 if it failed, 2 for a usage error, 3 if no job server can be reached, and 5 if --timeout
-    /// expired.
-    #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
+    /// drops the job, unless a worker runs it already.
+    ///
+    /// The exit code is 0 if the job succeeded (with --background: if it is queued), 1 if it failed, 2 for a usage
+    /// error, 3 if no job server can be reached, and 5 if --timeout expired.
+    #[command(args = unlisted(&["worker_dir", "state_dir", "control", "pid_file"]))]
     Submit(SubmitArgs),
 }
 
@@ -205,6 +214,10 @@ pub struct ManagerLocation {
     /// Socket between the manager and its commands
     #[arg(long, value_name = "PATH", global = true)]
     pub control: Option<OsString>,
+
+    /// Pid file: the manager writes and locks it, and a command finds the manager by it
+    #[arg(short = 'P', long, value_name = "FILE", global = true)]
+    pub pid_file: Option<OsString>,
 }
 
 /// Options of [`ManagerLocation`] that a command ignores: accepted, since they may come before any command, but not
@@ -251,10 +264,6 @@ pub struct ManagerOptions {
     /// Prefix of the entry symbols, in front of the function's name
     #[arg(short = 'p', long, value_name = "PREFIX")]
     pub prefix: Option<OsString>,
-
-    /// Write the manager's pid to a file and lock it
-    #[arg(short = 'P', long, value_name = "FILE")]
-    pub pid_file: Option<OsString>,
 
     /// Replace a worker after N jobs
     #[arg(short = 'r', long, value_name = "N", allow_negative_numbers = true)]
@@ -306,11 +315,10 @@ impl Cli {
             let allowed = |id: &&str| match *id {
                 "host" => matches!(command, "submit" | "dev"),
                 "verbose" => command == "dev",
-                // It finds the manager.
                 "pid_file" => !WITHOUT_MANAGER.contains(&command),
                 _ => false,
             };
-            if let Some(id) = RUN_ONLY.iter().find(|id| given(id) && !allowed(id)) {
+            if let Some(id) = RUN_ONLY.iter().chain(&["pid_file"]).find(|id| given(id) && !allowed(id)) {
                 let option = id.replace('_', "-");
                 let text = format!("the option --{option} is for running the manager, not for {command}");
                 return Err(definition.error(ErrorKind::ArgumentConflict, text));
@@ -321,7 +329,7 @@ impl Cli {
 
     /// The options that set keys of the configuration: key, option as written, value.
     pub fn overrides(&self) -> Vec<(&'static str, &'static str, OsString)> {
-        let ManagerLocation { config: _, worker_dir, state_dir, control } = &self.place;
+        let ManagerLocation { config: _, worker_dir, state_dir, control, pid_file } = &self.place;
         let manager = &self.manager;
         let verbose = manager.verbose.saturating_add(match &self.command {
             Some(Command::Dev(args)) => args.verbose,
@@ -339,7 +347,7 @@ impl Cli {
             ("host", "-h", joined(&self.hosts())),
             ("log_file", "-l", manager.log_file.clone()),
             ("prefix", "-p", manager.prefix.clone()),
-            ("pid_file", "-P", manager.pid_file.clone()),
+            ("pid_file", "-P", pid_file.clone()),
             ("max_runs_per_worker", "-r", manager.max_runs.clone()),
             ("timeout", "-t", manager.timeout.clone()),
             ("user", "-u", manager.user.clone()),
@@ -362,17 +370,16 @@ impl Cli {
 }
 
 /// Commands that address no running manager.
-const WITHOUT_MANAGER: [&str; 8] = ["call", "check", "new", "dev", "submit", "managers", "crashes", "quarantine"];
+const WITHOUT_MANAGER: [&str; 6] = ["call", "check", "new", "dev", "submit", "managers"];
 
 /// The ids of [`ManagerOptions`].
-const RUN_ONLY: [&str; 14] = [
+const RUN_ONLY: [&str; 13] = [
     "auto_update",
     "daemonize",
     "count",
     "host",
     "log_file",
     "prefix",
-    "pid_file",
     "max_runs",
     "timeout",
     "user",

@@ -74,6 +74,13 @@ fn help_and_version_are_not_errors() {
 
 #[test]
 fn commands_find_the_manager_from_both_sides() {
+    for line in ["-P gm.pid status", "status -P gm.pid", "crashes -P gm.pid"] {
+        assert_eq!(parse(line).expect(line).place.pid_file, Some("gm.pid".into()), "{line}");
+    }
+    for line in ["submit f -P gm.pid", "-P gm.pid new f"] {
+        let error = parse(line).expect_err(line).to_string();
+        assert!(error.contains("--pid-file is for running the manager"), "{error}");
+    }
     for line in ["-c gm.ini --control s status --json", "status -c gm.ini --json --control s"] {
         let cli = parse(line).expect(line);
         assert_eq!(cli.place.config, Some("gm.ini".into()), "{line}");
@@ -142,6 +149,8 @@ fn crashes_and_quarantine_take_commands_of_their_own() {
     let command = |line: &str| parse(line).expect(line).command;
     let Some(Command::Crashes(args)) = command("crashes --all --json") else { panic!("no crashes") };
     assert!(args.all && args.json && args.command.is_none());
+    let Some(Command::Crashes(args)) = command("crashes resize --all") else { panic!("no crashes") };
+    assert_eq!((args.function.as_deref(), args.all, args.command), (Some("resize"), true, None));
     for line in
         ["crashes -c gm.ini show 1 --json", "-c gm.ini crashes show 1 --json", "crashes show 1 --json -c gm.ini"]
     {
@@ -155,8 +164,9 @@ fn crashes_and_quarantine_take_commands_of_their_own() {
         priority: command_args::JobPriority::Low,
     };
     assert_eq!(args.command, Some(resubmit));
-    assert_eq!(command("quarantine"), Some(Command::Quarantine(QuarantineArgs { command: None })));
-    for line in ["crashes show", "crashes replay", "crashes 1", "quarantine drop", "quarantine resubmit 1 --priority x"]
+    assert_eq!(command("quarantine"), Some(Command::Quarantine(QuarantineArgs { function: None, command: None })));
+    for line in
+        ["crashes show", "crashes replay", "crashes 1 2", "quarantine drop", "quarantine resubmit 1 --priority x"]
     {
         assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
     }
@@ -166,13 +176,13 @@ fn crashes_and_quarantine_take_commands_of_their_own() {
 fn help_lists_what_a_command_has_a_use_for() {
     let listed = |command: &str| {
         let help = parse(&format!("{command} --help")).expect_err(command).to_string();
-        ["--config", "--worker-dir", "--state-dir", "--control"].map(|option| help.contains(option))
+        ["--config", "--worker-dir", "--state-dir", "--control", "--pid-file"].map(|option| help.contains(option))
     };
-    assert_eq!(listed("status"), [true; 4]);
-    assert_eq!(listed("dev"), [true; 4]);
-    assert_eq!(listed("new"), [false; 4]);
+    assert_eq!(listed("status"), [true; 5]);
+    assert_eq!(listed("dev"), [true, true, true, true, false]);
+    assert_eq!(listed("new"), [false; 5]);
     for command in ["call", "check", "submit"] {
-        assert_eq!(listed(command), [true, false, false, false], "{command}");
+        assert_eq!(listed(command), [true, false, false, false, false], "{command}");
     }
     for line in ["-w a submit f", "submit -w a f", "new x -w a", "-w a call x.so", "check -w a x.so"] {
         assert_eq!(overrides(line), ["worker_dir -w a"], "{line}");
@@ -204,7 +214,7 @@ fn usage_errors_exit_with_2() {
 }
 
 #[test]
-fn where_h_is_no_option_it_is_said_how_to_ask_for_help() {
+fn an_h_that_is_no_option_leads_to_help() {
     for verb in ["new", "status", "check", "call", "rollback", "retry", "versions", "events", "crashes", "quarantine"] {
         let error = Cli::parse_args(["gm-native", verb, "-h"], "1").unwrap_err().to_string();
         assert!(error.contains("unexpected argument '-h'; for help, write -H or --help"), "{verb}: {error}");

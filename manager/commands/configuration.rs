@@ -12,7 +12,7 @@ use nix::libc;
 
 use super::managers;
 use super::sibling::{ParallelManager, same_file};
-use crate::cli::Cli;
+use crate::cli::{Cli, ManagerLocation};
 use crate::config::{self, Config, ConfigFile, InstanceIdentity, ManagerCommand, Overrides, ValueOrigin};
 use crate::system::errors::{reason, reason_at};
 
@@ -121,12 +121,11 @@ fn by_pid_file(path: &Path) -> Result<PathBuf, NotSelected> {
 /// As [`read`], but only for a file that cannot be read at all, or an invalid option.
 pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), NotSelected> {
     let place = &cli.place;
-    let is_named =
-        place.config.is_some() || !place.worker_dir.is_empty() || place.state_dir.is_some() || place.control.is_some();
-    if let Some(path) = cli.manager.pid_file.as_ref().filter(|_| !is_named) {
+    let is_named = names_manager(place);
+    if let Some(path) = place.pid_file.as_ref().filter(|_| !is_named) {
         return Ok((by_pid_file(Path::new(path))?, Vec::new()));
     }
-    let found = find_leniently(cli)?;
+    let mut found = find_leniently(cli)?;
     if !is_named
         && found.control.symlink_metadata().is_err()
         && let Some(control) = managers::only(managers::running())?
@@ -140,7 +139,28 @@ pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), NotSelected> {
         }
         _ => None,
     };
-    Ok((control.unwrap_or(found.control), found.warnings))
+    let control = control.unwrap_or(found.control);
+    if place.state_dir.is_none() && place.control.is_none() && control.symlink_metadata().is_err() {
+        let others = managers::running().into_iter().filter_map(|manager| manager.elsewhere(&found.config.command));
+        found.warnings.extend(others);
+    }
+    Ok((control, found.warnings))
+}
+
+/// Whether the options say which manager is meant, other than by its pid file.
+fn names_manager(place: &ManagerLocation) -> bool {
+    place.config.is_some() || !place.worker_dir.is_empty() || place.state_dir.is_some() || place.control.is_some()
+}
+
+/// The state directory of a running manager with this control socket.
+fn state_dir_of(control: &Path) -> Result<PathBuf, String> {
+    let dir = control.parent().filter(|dir| config::default_control(dir) == control);
+    dir.map(Path::to_owned).ok_or_else(|| {
+        format!(
+            "where the manager at {} keeps its state is not known: name that directory with --state-dir DIR",
+            control.display()
+        )
+    })
 }
 
 /// The state directory of the manager that a command line selects, whether it runs or not; with the configuration as far
@@ -148,8 +168,13 @@ pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), NotSelected> {
 ///
 /// # Errors
 /// As [`find`].
-pub(super) fn find_state(cli: &Cli) -> Result<Configuration, String> {
+pub(super) fn find_state(cli: &Cli) -> Result<Configuration, NotSelected> {
     let mut found = find_leniently(cli)?;
+    if let Some(path) = cli.place.pid_file.as_ref().filter(|_| !names_manager(&cli.place)) {
+        found.control = by_pid_file(Path::new(path))?;
+        found.state_dir = state_dir_of(&found.control)?;
+        return Ok(found);
+    }
     if !found.state_dir.exists()
         && let Some(sibling) = found.sibling()
     {

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::output::{OutputFormat, finish};
-use super::records::{Records, when};
+use super::output::finish;
+use super::records::{Records, of_function, when};
 use super::table::Table;
 use crate::cli::command_args::CrashesCommand;
 use crate::cli::{Cli, CrashesArgs};
@@ -25,7 +25,7 @@ pub fn run(cli: &Cli, args: &CrashesArgs) -> ExitCode {
         Err(code) => return code,
     };
     let done = match &args.command {
-        None => list(&records, args.all, if args.json { OutputFormat::Json } else { OutputFormat::Text }),
+        None => list(&records, args),
         Some(CrashesCommand::Show { id, json }) => show::show(&records, id, *json || args.json),
         Some(CrashesCommand::Replay { id, gdb, verbose }) => replay::replay(&records, id, *gdb, *verbose),
     };
@@ -48,11 +48,15 @@ struct CrashGroup {
     ids: Vec<RecordId>,
 }
 
-fn list(records: &Records<CrashReport>, all: bool, format: OutputFormat) -> Result<ExitCode, ExitCode> {
-    let groups = groups(&records.list()?, all);
-    Ok(match format {
-        OutputFormat::Json => finish(&format!("{}\n", serde_json::to_string_pretty(&groups).unwrap_or_default()), 0),
-        OutputFormat::Text => finish(&table(&groups), 0),
+fn list(records: &Records<CrashReport>, args: &CrashesArgs) -> Result<ExitCode, ExitCode> {
+    let config = &records.configuration.config;
+    let reports = of_function(records.list()?, args.function.as_deref(), config, |report: &CrashReport| {
+        report.function.as_ref()
+    })?;
+    let groups = groups(&reports, args.all);
+    Ok(match args.json {
+        true => finish(&format!("{}\n", serde_json::to_string_pretty(&groups).unwrap_or_default()), 0),
+        false => finish(&table(&groups), 0),
     })
 }
 

@@ -13,7 +13,7 @@ use super::configuration::default_state_dirs;
 use super::output::{OutputFormat, finish};
 use super::status::age;
 use super::table::Table;
-use crate::config;
+use crate::config::{self, ManagerCommand};
 use crate::control::{ClientError, ControlClient, StatusReply, listening_sockets};
 use crate::logging::escape;
 
@@ -58,6 +58,13 @@ impl RunningManager {
             Err(ClientError::Deadline { .. }) => Some(Self { control, answer: None }),
             Err(_) => None,
         }
+    }
+
+    /// The hint that this manager was started by `command` and options that lead to another place.
+    pub(super) fn elsewhere(&self, command: &ManagerCommand) -> Option<String> {
+        let theirs = &self.answer.as_ref()?.command;
+        let is_alike = theirs.strip_prefix(&command.to_string()).is_some_and(|rest| rest.starts_with(' '));
+        is_alike.then(|| format!("a manager with this configuration was started as `{}`", escape(theirs)))
     }
 
     /// Its process, if it answers.

@@ -7,7 +7,7 @@ mod resubmit;
 use std::process::ExitCode;
 
 use super::output::{OutputFormat, fail, finish};
-use super::records::{Records, json_of, when};
+use super::records::{Records, json_of, of_function, when};
 use super::table::Table;
 use crate::cli::command_args::QuarantineCommand;
 use crate::cli::{Cli, QuarantineArgs};
@@ -25,9 +25,9 @@ pub fn run(cli: &Cli, args: &QuarantineArgs) -> ExitCode {
         Err(code) => return code,
     };
     let done = match &args.command {
-        None => list(&jobs, OutputFormat::Text),
-        Some(QuarantineCommand::List { json }) => {
-            list(&jobs, if *json { OutputFormat::Json } else { OutputFormat::Text })
+        None => list(&jobs, args.function.as_deref(), OutputFormat::Text),
+        Some(QuarantineCommand::List { function, json }) => {
+            list(&jobs, function.as_deref(), if *json { OutputFormat::Json } else { OutputFormat::Text })
         }
         Some(QuarantineCommand::Show { id, json }) => show(&jobs, id, *json),
         Some(QuarantineCommand::Resubmit { ids, priority }) => resubmit::resubmit(&jobs, ids, *priority),
@@ -44,8 +44,9 @@ fn read(jobs: &Records<QuarantinedJob>, argument: &str) -> Result<(RecordId, Qua
     Ok((id, job))
 }
 
-fn list(jobs: &Records<QuarantinedJob>, format: OutputFormat) -> Result<ExitCode, ExitCode> {
-    let mut all = jobs.list()?;
+fn list(jobs: &Records<QuarantinedJob>, function: Option<&str>, format: OutputFormat) -> Result<ExitCode, ExitCode> {
+    let config = &jobs.configuration.config;
+    let mut all = of_function(jobs.list()?, function, config, |job: &QuarantinedJob| Some(&job.function))?;
     all.reverse();
     if format == OutputFormat::Json {
         let all: Vec<QuarantinedJob> = all.into_iter().map(|(_, job)| job).collect();

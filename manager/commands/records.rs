@@ -5,11 +5,18 @@ use std::process::ExitCode;
 use super::configuration::{self, Configuration};
 use super::output::fail;
 use crate::cli::Cli;
+use crate::config::{Config, nearest};
 use crate::crash::files::{Listing, Record, RecordDir};
 use crate::crash::record_id::RecordId;
 use crate::logging::escape;
 use crate::plugins::display_path::DisplayPath;
+use crate::plugins::name::FunctionName;
+use crate::plugins::scan;
 use crate::system::errors::reason;
+
+const USAGE: u8 = 2;
+/// The exit code for a function that is not known, as for commands to a manager.
+const REFUSED: u8 = 4;
 
 /// The records of one manager.
 pub(super) struct Records<T> {
@@ -24,7 +31,7 @@ impl<T: Record> Records<T> {
     /// # Errors
     /// The exit code, after the reason was printed.
     pub(super) fn open(cli: &Cli, name: &str) -> Result<Self, ExitCode> {
-        let configuration = configuration::find_state(cli).map_err(|text| fail(&text, 2))?;
+        let configuration = configuration::find_state(cli).map_err(|error| fail(&error.text, error.code))?;
         configuration.warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
         let path = configuration.state_dir.join(name);
         let dir = RecordDir::open(&path)
@@ -94,6 +101,41 @@ impl<T: Record> Records<T> {
     }
 }
 
+/// The records of one function, or all if none is named; `function_of` is the function of a record.
+///
+/// # Errors
+/// The exit code, after the reason was printed: there is neither a record nor a library of that function.
+pub(super) fn of_function<T: Record>(
+    records: Vec<(RecordId, T)>,
+    function: Option<&str>,
+    config: &Config,
+    function_of: impl Fn(&T) -> Option<&FunctionName>,
+) -> Result<Vec<(RecordId, T)>, ExitCode> {
+    let Some(function) = function else { return Ok(records) };
+    if function.parse::<RecordId>().is_ok() {
+        return Err(fail(&format!("{function} is the id of a {}: to see it, write show {function}", T::WHAT), USAGE));
+    }
+    let is_asked = |record: &T| function_of(record).is_some_and(|name| name == function);
+    let (found, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|(_, record)| is_asked(record));
+    if found.is_empty() {
+        let libraries = scan::scan(&config.worker_dirs).candidates;
+        let known = others.iter().filter_map(|(_, record)| function_of(record)).chain(libraries.keys());
+        unknown(function, known).map_or(Ok(()), |text| Err(fail(&text, REFUSED)))?;
+    }
+    Ok(found)
+}
+
+/// The sentence that there is no such function, unless it is one of these.
+fn unknown<'a>(function: &str, known: impl Iterator<Item = &'a FunctionName> + Clone) -> Option<String> {
+    let near = nearest(function, known.clone().map(FunctionName::as_str));
+    let near = near.map_or(String::new(), |near| format!(" (nearest: {near})"));
+    let text = format!(
+        "there is no function {}{near}: nothing of it is kept, and worker_dir has no library",
+        escape(function)
+    );
+    known.into_iter().all(|name| name != function).then_some(text)
+}
+
 /// A record as JSON, with the format that it has in its file.
 pub(super) fn json_of<T: Record>(record: &T) -> String {
     let mut value = serde_json::to_value(record).unwrap_or_default();
@@ -105,4 +147,22 @@ pub(super) fn json_of<T: Record>(record: &T) -> String {
 pub(super) fn when(time: &str) -> String {
     let text: String = time.chars().take(19).collect();
     escape(&text.replace('T', " ")).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_function_is_named_with_the_nearest_known_one() {
+        let known: Vec<FunctionName> = vec!["resize".into(), "sum".into()];
+        for (function, expected) in [
+            ("sum", None),
+            ("resiez", Some("there is no function resiez (nearest: resize): nothing of it is kept")),
+            ("x\u{1b}", Some("there is no function x\\x1b: nothing of it is kept")),
+        ] {
+            let text = unknown(function, known.iter());
+            assert_eq!(text.as_deref().map(|text| text.split(", and").next().unwrap_or_default()), expected);
+        }
+    }
 }

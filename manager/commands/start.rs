@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
+use nix::libc;
+
 use super::configuration::Configuration;
 use super::preconditions::{check_directories, config_error};
-use crate::config::Config;
+use super::sibling::ParallelManager;
+use super::stopping::stopping;
+use crate::config::{Config, default_control};
 use crate::control::Feed;
 use crate::logging::{Level, Logger, OpenError};
 use crate::plugins::library_copy::is_noexec;
@@ -13,13 +17,13 @@ use crate::supervisor::effects::{EffectResources, log_target};
 use crate::supervisor::{Audience, ConfigReader, HeldPaths, ManagerSetup};
 use crate::system::daemonize::StartReport;
 use crate::system::errors::reason;
-use crate::system::pid_file::PidFile;
+use crate::system::pid_file::{PidFile, PidFileError};
 use crate::system::privileges::RunUser;
 use crate::system::service::ServiceManager;
 use crate::system::spawn::Program;
 use crate::system::state_lock::{LockSeen, StateLock, StateLockError};
 use crate::system::worker_program::NoWorkerProgram;
-use crate::system::{directory, private_dir};
+use crate::system::{directory, handlers, private_dir};
 
 /// A manager that is ready to run and only needs the caller to report to.
 pub(super) type PreparedManager = Box<dyn FnOnce(StartReport) -> ManagerSetup>;
@@ -33,7 +37,7 @@ pub(super) fn prepare(
 ) -> Result<PreparedManager, String> {
     let mut logger = Logger::early();
     open_log(&mut logger, &configuration.config, user)?;
-    let pid_file = open_pid_file(&mut logger, &configuration.config, user)?;
+    let pid_file = open_pid_file(&mut logger, &configuration, user)?;
     let lock = open_state(&configuration, user)?;
     let Configuration { origin, config, mut warnings, identity, state_dir, usual_place: _, control } = configuration;
     if let Some(user) = user {
@@ -51,7 +55,8 @@ pub(super) fn prepare(
     // Processes that plugins leave behind become ours, so that they are reaped.
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|error| format!("cannot become a subreaper: {}", reason(&error)))?;
-    let foreground = !config.daemon && std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let outlives_terminal = config.daemon || handlers::is_ignored(libc::SIGHUP);
+    let foreground = !outlives_terminal && std::io::IsTerminal::is_terminal(&std::io::stdin());
     let tools = EffectResources { config, logger, audience, feed: Feed::new(), program, store };
     let reread: ConfigReader = Box::new(move || {
         let read = origin.read_again()?;
@@ -107,9 +112,20 @@ fn open_log(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Res
 }
 
 /// Takes the pid file, and warns if it is not safe from the user to run as.
-fn open_pid_file(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Result<Option<PidFile>, String> {
+fn open_pid_file(
+    logger: &mut Logger,
+    configuration: &Configuration,
+    user: Option<&RunUser>,
+) -> Result<Option<PidFile>, String> {
+    let config = &configuration.config;
     let Some(path) = config.pid_file.as_deref() else { return Ok(None) };
-    let file = PidFile::create(path).map_err(|error| config_error(config, "pid_file", &error))?;
+    let file = PidFile::create(path).map_err(|error| {
+        let stops = match error {
+            PidFileError::Held { pid, .. } => stopping(&configuration.control, pid, config.graceful_shutdown_wait_time),
+            PidFileError::Failed { .. } => None,
+        };
+        stops.unwrap_or_else(|| config_error(config, "pid_file", &error))
+    })?;
     if let Some(user) = user.filter(|user| !user.uid().is_root())
         && let Some(dir) = as_user(Some(user), || directory::replaceable_in(path))?
     {
@@ -127,11 +143,18 @@ fn open_pid_file(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -
 
 /// Creates and locks the state directory as the user to run as, so that missing rights of that user show here.
 fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<StateLock, String> {
-    let Configuration { config, identity, state_dir, .. } = configuration;
-    let alone = || configuration.sibling().map_or(Ok(()), |sibling| Err(sibling.refusal()));
+    let Configuration { config, identity, state_dir, control, .. } = configuration;
+    let grace = config.graceful_shutdown_wait_time;
+    let refusal = |sibling: ParallelManager| {
+        stopping(&default_control(&sibling.state_dir), None, grace).unwrap_or_else(|| sibling.refusal())
+    };
+    let alone = || configuration.sibling().map_or(Ok(()), |sibling| Err(refusal(sibling)));
     alone()?;
     // Whoever it belongs to: a message about the directory would not help.
     if let Some(seen) = LockSeen::inspect(state_dir).filter(LockSeen::is_held) {
+        if let Some(text) = stopping(control, seen.pid, grace) {
+            return Err(text);
+        }
         return Err(config_error(config, "state_dir", &StateLockError::Held { dir: state_dir.clone(), pid: seen.pid }));
     }
     private_dir::state(state_dir, user).map_err(|refusal| {

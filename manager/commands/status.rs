@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use super::output::{OutputFormat, fail_of, finish, print};
 use super::table::Table;
 use crate::cli::CheckLevel;
+use crate::config::on_one_line;
 use crate::control::{
     ClientError, ControlClient, DEADLINE, FailedReloadStatus, FunctionStatus, JobServerStatus, LastFailureStatus,
     ManagerState, StatusReply, WorkerStatus,
@@ -172,9 +173,8 @@ fn warnings(status: &StatusReply) -> Table {
 
 /// The text about a failed reload.
 fn failed_reload(failed: &FailedReloadStatus) -> String {
-    let reasons: Vec<&str> = failed.reason.lines().collect();
     let ago = short(failed.seconds_ago);
-    format!("the reload {ago} ago failed, so the old configuration stays in force: {}", reasons.join("; "))
+    format!("the reload {ago} ago failed, so the old configuration stays in force: {}", on_one_line(&failed.reason))
 }
 
 fn workers(status: &StatusReply) -> Table {

@@ -7,6 +7,9 @@ use std::sync::Arc;
 /// The most errors to print, so that a file that is no ini does not fill the terminal.
 const SHOWN: usize = 50;
 
+/// What a line of a warning begins with.
+const WARNING: &str = "warning: ";
+
 /// Where a value, an error or a warning comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ValueOrigin {
@@ -84,7 +87,7 @@ impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let errors = self.errors.iter().take(SHOWN).map(|error| (error.origin.place(), error.to_string()));
         let warnings = self.warnings.iter().take(SHOWN);
-        let warnings = warnings.map(|warning| (warning.origin.place(), format!("warning: {warning}")));
+        let warnings = warnings.map(|warning| (warning.origin.place(), format!("{WARNING}{warning}")));
         let mut lines: Vec<((u8, usize), String)> = errors.chain(warnings).collect();
         // Stable: for the same line, errors come first.
         lines.sort_by_key(|(place, _)| *place);
@@ -99,6 +102,18 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+/// The same on one line, for a log: the errors, and after them the warnings, which may explain one.
+pub fn on_one_line(diagnostics: &str) -> String {
+    let (warnings, errors): (Vec<&str>, Vec<&str>) = diagnostics.lines().partition(|line| line.starts_with(WARNING));
+    let warnings: Vec<&str> = warnings.iter().filter_map(|line| line.strip_prefix(WARNING)).collect();
+    let errors = errors.join("; ");
+    match warnings.len() {
+        0 => errors,
+        1 => format!("{errors} (a warning: {})", warnings[0]),
+        count => format!("{errors} ({count} warnings: {})", warnings.join("; ")),
+    }
+}
 
 impl Diagnostics {
     pub(super) fn error(&mut self, origin: ValueOrigin, text: String) {
@@ -149,6 +164,10 @@ mod tests {
             "option -D: is wrong",
         ];
         assert_eq!(errors.to_string(), lines.join("\n"));
+        let line = "gm.ini:2: is wrong; gm.ini:9: is wrong; option -D: is wrong (2 warnings: gm.ini:1: is odd; gm.ini:2: is odd)";
+        assert_eq!(on_one_line(&errors.to_string()), line);
+        assert_eq!(on_one_line("a\nb"), "a; b");
+        assert_eq!(on_one_line("a\nwarning: b"), "a (a warning: b)");
     }
 
     #[test]

@@ -323,7 +323,7 @@ ConfigKey::new("canary_seconds", "5", "how long the canary of a new version is w
 ConfigKey::new("canary_jobs", "20", "the watch ends earlier after this many jobs; if this or `canary_seconds` is 0, a new version only has to start")
 .global(plain!(canary_jobs, JOBS))
 .function(own!(canary_jobs, JOBS)),
-ConfigKey::new("keep_versions", "3", "earlier versions of a library to keep for a rollback, beside those in use")
+ConfigKey::new("keep_versions", "3", "earlier versions of a library to keep for a rollback, in addition to those in use")
 .global(plain!(keep_versions, AT_LEAST_ONE)),
 ConfigKey::new("start_timeout", "30", "limit for each function of a worker to start: loading its library, and its `new()`")
 .global(plain!(start_timeout, NONZERO_SECONDS))

@@ -40,7 +40,7 @@ use super::job_disposition::DeathCounts;
 use super::poison_jobs::PoisonJobs;
 use super::worker_state::Trigger;
 use crate::config::Config;
-use crate::plan::Plan;
+use crate::plan::{ExcludedFunction, Plan};
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use failure_reports::FunctionFailures;
@@ -131,6 +131,8 @@ struct Scans {
 struct Warned {
     /// Functions without a library.
     missing: BTreeSet<String>,
+    /// Functions that the configuration leaves out, and how.
+    excluded: BTreeSet<(FunctionName, ExcludedFunction)>,
     /// Functions, and what was logged about settings that they do not read.
     unread_settings: BTreeSet<(FunctionName, String)>,
     /// Function sets whose workers exceed `max_memory` as soon as they have loaded.

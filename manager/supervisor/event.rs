@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::rollback::PendingFile;
 use super::worker_state::ExitReason;
+use crate::plan::ExcludedFunction;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 
@@ -43,6 +44,13 @@ pub(crate) enum Event {
         instance: String,
         /// Where versions, lock and control socket are.
         state_dir: String,
+    },
+    /// The manager that used the state directory last did not stop: it was killed or crashed, or the machine did.
+    EarlierManagerDied {
+        /// Its pid.
+        earlier_pid: u32,
+        /// How long its workers may go on, in seconds.
+        grace: f64,
     },
     /// Every planned worker is loaded.
     Started {
@@ -472,6 +480,13 @@ pub(crate) enum Event {
         /// Whether that time is over.
         #[serde(skip)]
         is_over: bool,
+    },
+    /// A function that has a library is not served, since the configuration leaves it out.
+    FunctionExcluded {
+        /// The function.
+        function: FunctionName,
+        /// What leaves it out.
+        reason: ExcludedFunction,
     },
     /// A reload failed: the configuration is invalid.
     ReloadFailed {

@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 
 use super::core::{Core, Input};
 use super::effects::{EffectResources, Effects, LoopAction};
-use super::event::{Event, counted};
+use super::event::{Event, counted, seconds};
 use crate::logging::{Logger, Reopened};
 use crate::plugins::watcher::{WatchEvent, WatchEvents};
 use crate::system::clock;
@@ -163,6 +163,10 @@ impl Manager {
             instance: self.instance.clone(),
             state_dir: self.places.held.lock.dir().display().to_string(),
         });
+        if let Some(earlier_pid) = self.places.held.lock.left_by() {
+            let grace = seconds(self.effects.config.graceful_shutdown_wait_time);
+            self.effects.report(&Event::EarlierManagerDied { earlier_pid, grace });
+        }
         self.warnings.iter().for_each(|text| self.effects.report(&Event::ConfigWarning { text: text.clone() }));
         // A program that became this one by exec may have left children, whose SIGCHLD will not come again.
         while self.effects.reap() {}

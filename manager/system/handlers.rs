@@ -90,6 +90,19 @@ fn current(signal: c_int) -> Option<usize> {
     }
 }
 
+/// Whether this process ignores a signal, which it may have inherited: `nohup` ignores SIGHUP.
+pub(crate) fn is_ignored(signal: c_int) -> bool {
+    current(signal) == Some(libc::SIG_IGN)
+}
+
+/// Makes SIGINT and SIGQUIT end this process, unless it handles them. A shell script starts `command &` with both
+/// ignored: then `kill -INT` would do nothing, although every command says that Ctrl-C ends it.
+pub(crate) fn restore_interrupts() {
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        set_default(signal);
+    }
+}
+
 /// Gives a signal its default action. False if a filter of system calls forbids that. Async-signal-safe.
 pub(crate) fn set_default(signal: c_int) -> bool {
     // SAFETY: the default needs no handler; signal(2) is async-signal-safe.

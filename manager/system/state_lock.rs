@@ -14,13 +14,14 @@ use super::private_dir;
 /// The lock's name in the state directory.
 const STATE_LOCK: &str = "lock";
 
-/// The lock on a state directory, held as long as this value lives. Its file stays: unlike a pid file, which others may
-/// tidy away, it has only this purpose.
+/// The lock on a state directory, held as long as this value lives. Its file stays, empty: unlike a pid file, which
+/// others may tidy away, it has only this purpose. A file with a pid in it was left by a manager that was killed.
 #[derive(Debug)]
 pub(crate) struct StateLock {
     file: LockedFile,
     dir: PathBuf,
     record: Vec<u8>,
+    left_by: Option<u32>,
 }
 
 /// Why the state directory could not be locked.
@@ -47,12 +48,21 @@ impl StateLock {
     /// A running manager uses it, or the lock file cannot be opened, locked or written.
     pub(crate) fn take(dir: &Path, record: &[u8]) -> Result<Self, StateLockError> {
         let locked = LockedFile::take(&dir.join(STATE_LOCK), |_| Ok(LockFileCheck::Yes));
-        let written = locked.and_then(|file| file.write(record).map(|()| file).map_err(NotLocked::Failed));
-        let file = written.map_err(|error| match error {
+        let written = locked.and_then(|file| {
+            let left_by = LockContent::of(&file.file).pid;
+            file.write(record).map_err(NotLocked::Failed)?;
+            Ok((file, left_by))
+        });
+        let (file, left_by) = written.map_err(|error| match error {
             NotLocked::Held(pid) => StateLockError::Held { dir: dir.to_owned(), pid },
             NotLocked::Failed(source) => StateLockError::Failed { dir: dir.to_owned(), source },
         })?;
-        Ok(Self { file, dir: dir.to_owned(), record: record.to_owned() })
+        Ok(Self { file, dir: dir.to_owned(), record: record.to_owned(), left_by })
+    }
+
+    /// The pid of the manager that used the directory last, if that did not stop but was killed or crashed.
+    pub(crate) fn left_by(&self) -> Option<u32> {
+        self.left_by
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -81,6 +91,13 @@ impl StateLock {
         *self = taken
             .map_err(|error| format!("the state directory {dir}, or its lock, was removed: {}", reason(&error)))?;
         Ok(PathCheck::MadeAgain)
+    }
+}
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // If that fails, the next manager takes this one for killed, and says so. Nothing else follows from it.
+        let _ = self.file.file.set_len(0);
     }
 }
 
@@ -144,15 +161,23 @@ mod tests {
         );
         drop(lock);
         assert!(dir.path().join("lock").exists(), "the lock file stays");
-        StateLock::take(dir.path(), b"").unwrap();
+        assert_eq!(StateLock::take(dir.path(), b"").unwrap().left_by(), None, "the first one has stopped");
     }
 
     #[test]
     fn what_a_dead_manager_left_does_not_stop_the_next() {
-        for left in ["1\n", "", "4194304999", "rubbish \0\u{ff}", &"9".repeat(10_000)] {
+        for (left, pid) in [
+            ("1\n", Some(1)),
+            ("17\nof an ini", Some(17)),
+            ("", None),
+            ("4194304999", Some(4_194_304_999)),
+            ("rubbish \0\u{ff}", None),
+            (&"9".repeat(10_000), None),
+        ] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("lock"), left).unwrap();
-            let _lock = StateLock::take(dir.path(), b"").unwrap();
+            let lock = StateLock::take(dir.path(), b"").unwrap();
+            assert_eq!(lock.left_by(), pid, "{left:?}");
             assert_eq!(fs::read_to_string(dir.path().join("lock")).unwrap(), format!("{}\n", std::process::id()));
         }
     }

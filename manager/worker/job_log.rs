@@ -21,10 +21,10 @@ impl Worker {
     /// Logs a line about what a server sent, subject to the rate limit.
     pub(super) fn note(&mut self, server: usize, text: &str) {
         let session = &mut self.sessions[server];
-        let Some(LogPermit { excluded, is_last }) = session.log_permit(clock::now()) else { return };
+        let Some(LogPermit { skipped, is_last }) = session.log_permit(clock::now()) else { return };
         let mut about = session.name.clone();
-        if excluded > 0 {
-            about += &format!(", {excluded} lines later");
+        if skipped > 0 {
+            about += &format!(", {skipped} lines later");
         }
         if is_last {
             about += &format!(" (no more of these for {} s)", PERIOD.as_secs());

@@ -12,14 +12,14 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(10);
 pub(crate) struct LogRateLimit {
     began: Duration,
     logged: u32,
-    excluded: u64,
+    skipped: u64,
 }
 
 /// One line may be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogPermit {
     /// How many were suppressed since the line before.
-    pub excluded: u64,
+    pub skipped: u64,
     /// It is the last one of this period.
     pub is_last: bool,
 }
@@ -34,11 +34,11 @@ impl LogRateLimit {
             self.began = now;
         }
         if self.logged == LINES {
-            self.excluded += 1;
+            self.skipped += 1;
             return None;
         }
         self.logged += 1;
-        Some(LogPermit { excluded: std::mem::take(&mut self.excluded), is_last: self.logged == LINES })
+        Some(LogPermit { skipped: std::mem::take(&mut self.skipped), is_last: self.logged == LINES })
     }
 }
 
@@ -56,9 +56,9 @@ mod tests {
         };
         let first = flood(start);
         assert_eq!(first.len(), 10);
-        assert!(first.iter().enumerate().all(|(n, turn)| turn.excluded == 0 && turn.is_last == (n == 9)), "{first:?}");
+        assert!(first.iter().enumerate().all(|(n, turn)| turn.skipped == 0 && turn.is_last == (n == 9)), "{first:?}");
         assert_eq!(flood(start + PERIOD - Duration::from_secs(1)), []);
         let next = flood(start + PERIOD * 3);
-        assert_eq!((next.len(), next[0].excluded, next[1].excluded), (10, 1990, 0));
+        assert_eq!((next.len(), next[0].skipped, next[1].skipped), (10, 1990, 0));
     }
 }

@@ -28,7 +28,7 @@ fn a_failing_new_does_not_affect_other_functions() {
         ("NewFails", "its new() failed: no database"),
         ("NewPanics", "its new() failed: panicked at "),
         ("NewExits", "a worker exited with code 3 in its new()"),
-        ("NewCrashes", "a worker killed by SIGABRT in its new()"),
+        ("NewCrashes", "a worker was killed by SIGABRT in its new()"),
         ("NewHangs", "not ready within start_timeout, but still in its new()"),
         ("NewGivesUp", "its new() exited with code 125, which asks not to be started again"),
     ];

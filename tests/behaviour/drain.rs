@@ -8,7 +8,8 @@ use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::{Signal, kill};
 
 use crate::fixture::{
-    Job, acting, background, lines, path, served, serving, touch, wait_busy, wait_done, wait_serving, workers,
+    Job, acting, background, gm_native, lines, path, served, serving, touch, wait_busy, wait_done, wait_serving,
+    workers,
 };
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
@@ -46,6 +47,27 @@ fn a_stop_lets_the_running_job_finish_and_begins_no_other() {
         wait_done(&gearmand);
         assert_eq!(lines(&notes), ["next"]);
     }
+}
+
+/// A start meanwhile says what it has to wait for, whether the pid file or the state directory is in its way.
+#[test]
+fn a_start_during_a_stop_says_that_the_other_one_is_stopping() {
+    let (gearmand, mut manager) = served("graceful_shutdown_wait_time = 40");
+    let gate = path(&manager, "gate");
+    let job = Job::act(&gearmand, "", &format!("wait {gate}"));
+    wait_busy(&manager, &job.handle);
+    manager.signal(Signal::SIGTERM);
+    manager.wait_event("draining", |_| true);
+    for args in [&["-c", "gm.ini", "-P", "gm.pid"][..], &["-c", "gm.ini"]] {
+        let refused = gm_native(manager.dir(), args);
+        let expected =
+            format!("gm-native: another gm-native (pid {}) is stopping: 1 job is still running", manager.pid());
+        assert!(refused.code() == Some(1) && refused.err().starts_with(&expected), "{refused:?}");
+        assert!(refused.err().contains("has up to 40 s in all") && refused.err().contains(" stop`"), "{refused:?}");
+    }
+    touch(&gate);
+    job.result();
+    assert_eq!(manager.wait_exit().code(), Some(0));
 }
 
 /// A job that asks whether its worker drains gets the right answer.

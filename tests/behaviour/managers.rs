@@ -64,11 +64,21 @@ fn when_it_is_killed_another_starts_beside_its_orphans() {
     let orphan = wait_busy(&manager, &job.handle);
     manager.signal(Signal::SIGKILL);
     manager.wait_exit();
+    let killed = manager.pid();
+    manager.mark();
     manager.start_again();
+    // It says so, once.
+    let event = manager.wait_event("earlier_manager_died", |_| true);
+    assert_eq!(event["earlier_pid"], killed.as_raw());
     let next = Job::act(&gearmand, "", "pid").result();
     assert_ne!(next, orphan.to_string().into_bytes());
     touch(&gate);
     assert_eq!(job.result(), orphan.to_string().into_bytes());
+    manager.signal(Signal::SIGTERM);
+    assert_eq!(manager.wait_exit().code(), Some(0));
+    manager.mark();
+    manager.start_again();
+    assert!(!manager.events().iter().any(|event| event["event"] == "earlier_manager_died"), "{}", manager.log());
 }
 
 /// M1: nobody is left who could kill an orphan that does not end, but the kernel.

@@ -459,7 +459,7 @@ fn what_nobody_serves_is_refused() {
 
     manager.configure("exclude = stamped\nrescan_interval = 1h\nsettle_time = 20ms");
     manager.signal(Signal::SIGHUP);
-    manager.wait_event("reloaded", |_| true);
+    manager.wait_event("function_excluded", |event| event["text"] == "stamped: not served, since exclude names it");
     refused(&manager, &["stamped", &hash(&version("v1"))], "no worker serves stamped: exclude names it");
     manager.mark();
     manager.remove("stamped");

@@ -198,7 +198,8 @@ fn static_tls_that_is_not_enough_for_all_costs_nobody_a_worker() {
     assert!(isolated["reason"].as_str().unwrap().contains("static TLS"), "{isolated}");
     let note = note(&manager, "heavy_b");
     assert!(
-        note.starts_with("it has workers of its own, since it fails beside the others") && note.contains("static TLS")
+        note.starts_with("it has workers of its own, since it fails together with the others")
+            && note.contains("static TLS")
     );
     goes_on(&gearmand, manager, "heavy_a+reverse_string heavy_b", &["heavy_a", "heavy_b", "reverse_string"]);
 }

@@ -309,9 +309,12 @@ fn managers_are_listed_and_found_by_their_pid_file() {
     assert!(command.ends_with(&format!("-c {}", manager.dir().join("gm.ini").display())), "{command}");
     assert!(bare(&["managers"]).out().contains(command));
 
-    let status = bare(&["-P", "gm.pid", "status", "--json"]);
-    let status: Value = serde_json::from_slice(&status.success()).unwrap();
-    assert_eq!(status["pid"], manager.pid().as_raw());
+    for args in [["-P", "gm.pid", "status", "--json"], ["status", "--json", "-P", "gm.pid"]] {
+        let status: Value = serde_json::from_slice(&bare(&args).success()).unwrap();
+        assert_eq!(status["pid"], manager.pid().as_raw());
+    }
+    let reports = bare(&["crashes", "-P", "gm.pid"]);
+    assert_eq!((reports.code(), reports.out().as_str()), (Some(0), "no crash reports\n"), "{reports:?}");
     assert_eq!(bare(&["-P", "gm.pid", "restart", "stamped"]).code(), Some(0));
     std::fs::write(manager.dir().join("old.pid"), "1\n").unwrap();
     let none = bare(&["-P", "old.pid", "status"]);

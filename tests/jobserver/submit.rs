@@ -1,10 +1,12 @@
 //! `gm-native submit`, as a program, against both servers.
 
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use gm_native::gearman::packet::encode;
+use nix::sys::signal::Signal;
 
 use crate::server::{Embedded, JobServer};
 use crate::support::child_guard::ChildGuard;
@@ -156,6 +158,14 @@ on_both! {
             client.output(),
             "gm-native: no worker serves late; waiting; Ctrl-C stops waiting, and --timeout limits it\ndone"
         );
+    }
+
+    fn ctrl_c_ends_it_although_a_script_has_started_it_in_the_background(server) {
+        let command = format!("trap '' INT QUIT; exec {} -h {} submit nobody x", env!("CARGO_BIN_EXE_gm-native"), server.server());
+        let mut client = ChildGuard::start("submit", Command::new("sh").args(["-c", &command]));
+        wait_for("the line", DEADLINE, || client.output().contains("Ctrl-C stops waiting").then_some(()));
+        client.signal(Signal::SIGINT);
+        assert_eq!(client.wait().signal(), Some(Signal::SIGINT as i32));
     }
 
     fn a_job_that_runs_is_not_said_to_be_unserved(server) {

@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::io;
 
+use nix::libc;
 use nix::sys::signal::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::system::handlers;
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,19 +26,20 @@ pub(super) struct DevSignals {
     quit: Signal,
     terminate: Signal,
     hang_up: Signal,
-    /// Whether there was a terminal at the start.
+    /// Whether there was a terminal at the start whose end is to stop `dev`: not under `nohup`.
     on_terminal: bool,
 }
 
 impl DevSignals {
     pub(super) fn listen() -> io::Result<Self> {
+        let outlives_terminal = handlers::is_ignored(libc::SIGHUP);
         Ok(Self {
             child: signal(SignalKind::child())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
-            on_terminal: has_terminal(),
+            on_terminal: !outlives_terminal && has_terminal(),
         })
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::libc;
 
-use super::lost_jobs::{LostJob, called_exit, how};
+use super::lost_jobs::{LostJob, called_exit, how, was};
 use super::worker_record::DrainReport;
 use super::{Action, Core, ExitReport, StartStage, WorkerRecord};
 use crate::plugins::content_hash::ShortHash;
@@ -91,7 +91,7 @@ impl Core {
         }
         self.failures.last = Some((worker.names(), line));
         if let Some(version) = worker.at_start().or(in_job).or(worker.only_function()) {
-            self.failures.record(version.function.clone(), format!("a worker {how}"));
+            self.failures.record(version.function.clone(), format!("a worker {}", was(&how)));
         }
         self.record_death(worker, exit_report, now);
     }
@@ -108,9 +108,9 @@ impl Core {
         let Some(failed) = worker.at_start().cloned() else { return false };
         let ends = [ExitStatus::Signal(libc::SIGKILL), ExitStatus::Exit(EXIT_DO_NOT_RESTART)];
         let fails = !(worker.canary.is_some() && ends.contains(&exit_report.end))
-            && self.is_isolated_by(worker, &failed, &format!("a worker {how}"), now);
+            && self.is_isolated_by(worker, &failed, &format!("a worker {}", was(how)), now);
         if fails {
-            self.failures.record(failed.function, format!("a worker {how}"));
+            self.failures.record(failed.function, format!("a worker {}", was(how)));
         }
         fails
     }
@@ -142,9 +142,9 @@ impl Core {
         self.report(event);
         let failed = worker.at_start().cloned();
         if let Some(failed) =
-            failed.filter(|failed| self.is_isolated_by(worker, failed, &format!("a worker {how}"), now))
+            failed.filter(|failed| self.is_isolated_by(worker, failed, &format!("a worker {}", was(how)), now))
         {
-            self.failures.record(failed.function, format!("a worker {how}"));
+            self.failures.record(failed.function, format!("a worker {}", was(how)));
             return;
         }
         if self.canary_died(worker, worker.at_start(), worker.at_start().is_none(), &clause(how), now) {
@@ -152,7 +152,7 @@ impl Core {
         }
         self.failures.last = Some((worker.names(), line));
         if let Some(version) = worker.at_start().or(worker.only_function()) {
-            self.failures.record(version.function.clone(), format!("a worker {how}"));
+            self.failures.record(version.function.clone(), format!("a worker {}", was(how)));
         }
         // Its replacement may have started by now, and must be counted as well.
         let left = worker.drain_report.map_or(now, |report| report.at);
@@ -281,10 +281,7 @@ impl WorkerRecord {
 
 /// How a worker ended, as a sentence.
 fn clause(how: &str) -> String {
-    match how.starts_with("killed") {
-        true => format!("its worker was {how}"),
-        false => format!("its worker {how}"),
-    }
+    format!("its worker {}", was(how))
 }
 
 /// The function and version that asked not to be restarted. A canary's new version is rejected anyway.

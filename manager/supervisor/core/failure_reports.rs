@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::lost_jobs::how;
+use super::lost_jobs::{how, was};
 use super::{Core, ExitReport, StartStage, WorkerRecord};
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
@@ -65,7 +65,7 @@ impl Core {
         *count = count.saturating_add(1);
         let handle = lost.map_or_else(String::new, |lost| String::from_utf8_lossy(&lost.handle).into_owned());
         let late = if timed_out { ", past the job's timeout" } else { "" };
-        let reason = format!("its worker {}{late}", how(exit_report));
+        let reason = format!("its worker {}{late}", was(&how(exit_report)));
         failures.last_lost = Some(FailedJob { kind, at: now, handle, version, reason });
         failures.history.job_failed(now);
     }

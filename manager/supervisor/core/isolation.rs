@@ -388,7 +388,9 @@ impl Core {
         Some(match isolated.state {
             Isolation::Alone => format!("it is tried in a worker of its own, since it failed beside others: {reason}"),
             Isolation::Rejoining => format!("it is tried together with the others again; that failed before: {reason}"),
-            Isolation::Confirmed => format!("it has workers of its own, since it fails beside the others: {reason}"),
+            Isolation::Confirmed => {
+                format!("it has workers of its own, since it fails together with the others: {reason}")
+            }
         })
     }
 }

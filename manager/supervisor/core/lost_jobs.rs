@@ -195,12 +195,17 @@ impl Core {
     }
 }
 
-/// How a worker ended, in words. A broken connection has its own exit code.
 /// Whether it exited in a job, which only the library can have asked for.
 pub(super) fn called_exit(exit_report: &ExitReport) -> bool {
     matches!((exit_report.end, &exit_report.exit_cause), (ExitStatus::Exit(_), ExitCause::InJob(_)))
 }
 
+/// How a worker ended, after its subject.
+pub(super) fn was(how: &str) -> String {
+    if how.starts_with("killed") { format!("was {how}") } else { how.to_owned() }
+}
+
+/// How a worker ended, in words. A broken connection has its own exit code.
 pub(super) fn how(exit_report: &ExitReport) -> String {
     match (exit_report.end, &exit_report.exit_cause) {
         (ExitStatus::Exit(CONNECTION_BROKEN), ExitCause::Answering(_)) => {

@@ -1,5 +1,6 @@
 //! What the core does with scans, probes and retries: which versions there are, and what is planned for them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Action, Core, ManagerPhase};
@@ -80,6 +81,7 @@ impl Core {
         self.report_isolated_by_go();
         self.plan_start();
         self.warn_of_missing();
+        self.report_excluded();
         self.ask_versions();
         self.spawns.after = self.spawns.after.min(now);
     }
@@ -97,6 +99,14 @@ impl Core {
             .collect();
         self.warned.missing = missing.into_iter().map(|one| one.function.clone()).collect();
         news.into_iter().for_each(|text| self.report(Event::ConfigWarning { text }));
+    }
+
+    /// Reports once each function that the configuration leaves out, while it does.
+    pub(super) fn report_excluded(&mut self) {
+        let excluded: BTreeSet<_> = self.plan.excluded.iter().cloned().collect();
+        let news: Vec<_> = excluded.difference(&self.warned.excluded).cloned().collect();
+        self.warned.excluded = excluded;
+        news.into_iter().for_each(|(function, reason)| self.report(Event::FunctionExcluded { function, reason }));
     }
 
     pub(super) fn rescan(&mut self) {

@@ -221,7 +221,7 @@ impl Effects {
             (WorkerMessage::Log { level, job, text }, _) => self.plugin_logged(id, level, job, &text),
             (WorkerMessage::ForkedChildReturned { child, job }, _) => {
                 if let Some(turn) = worker.forks.ask(clock::now()) {
-                    let text = fork_came_back(child, turn.excluded);
+                    let text = fork_came_back(child, turn.skipped);
                     self.plugin_logged(id, level::WARN, job, &text);
                 }
             }
@@ -441,8 +441,8 @@ fn key(function: &FunctionName, version: &CheckedVersion) -> FunctionVersion {
 }
 
 /// The log text for a forked process that returned from its plugin; follows the name of the function or job.
-fn fork_came_back(child: u32, excluded: u64) -> String {
-    let more = if excluded == 0 { String::new() } else { format!(" ({excluded} more before it)") };
+fn fork_came_back(child: u32, skipped: u64) -> String {
+    let more = if skipped == 0 { String::new() } else { format!(" ({skipped} more before it)") };
     format!(
         "a process that it forked (pid {child}) came back from it and was ended; its result is dropped, the worker's \
          own counts: a forked child has to exec or to _exit{more}"

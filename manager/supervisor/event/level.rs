@@ -47,6 +47,8 @@ impl Event {
             | Self::AlreadyDraining { .. } => Level::Info,
             Self::LogReopened { .. } | Self::LogNotReopened { .. } | Self::MemoryLimitExceeded { .. } => Level::Info,
             Self::ReloadFailed { .. } => Level::Error,
+            Self::EarlierManagerDied { .. } => Level::Warn,
+            Self::FunctionExcluded { .. } => Level::Info,
             Self::FileSkipped { leaves_unserved: true, .. } => Level::Warn,
             Self::WorkerStarted { .. } | Self::WorkerServing { .. } | Self::FileSkipped { .. } => Level::Proc,
             Self::WorkerDraining { .. } | Self::WorkerExited { .. } => Level::Proc,

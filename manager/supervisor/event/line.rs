@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use super::{Event, WITH_GO};
+use crate::config::on_one_line;
 use crate::logging::escape;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::rollback::PendingFile;
@@ -19,6 +20,11 @@ impl Event {
             Self::Starting { version, instance, state_dir } => {
                 format!("gm-native {version} starts as {instance}; state directory {state_dir}")
             }
+            Self::EarlierManagerDied { earlier_pid, grace } => format!(
+                "the last manager (pid {earlier_pid}) did not stop: it was killed or crashed, or the machine did; what \
+                 it knew of versions is used, and workers of it that are left finish their jobs, within {grace} s"
+            ),
+            Self::FunctionExcluded { function, reason } => format!("{function}: not served, since {reason}"),
             Self::Started { workers, functions, seconds } => {
                 let (workers, functions) = (counted(*workers, "worker"), counted(*functions, "function"));
                 format!("started: {workers} for {functions} loaded after {seconds:.3} s")
@@ -48,8 +54,7 @@ impl Event {
             Self::LogReopened { by } => format!("{by}: the log was reopened"),
             Self::LogNotReopened { by, log } => format!("{by}: there is no log file to reopen: the log is {log}"),
             Self::ReloadFailed { by, reason } => {
-                let reasons: Vec<&str> = reason.lines().collect();
-                format!("{by}: the configuration cannot be used, so the old one holds: {}", reasons.join("; "))
+                format!("{by}: the configuration cannot be used, so the old one holds: {}", on_one_line(reason))
             }
             Self::FileSkipped { path, reason, .. } => format!("{path} {reason}"),
             Self::DirectoryFailed { reason, .. } => format!("{reason}; the functions it held stay in service"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Manager;
-use crate::config::{Config, ConfigChange};
+use crate::config::{Config, ConfigChange, on_one_line};
 use crate::control::{AcceptedReply, FailedReloadStatus, Reply, Requester};
 use crate::supervisor::core::Input;
 use crate::supervisor::event::{EndedRequest, Event, seconds};
@@ -131,8 +131,7 @@ impl Manager {
 
     fn fail_reload(&mut self, request: &ReloadRequest, reason: &str) {
         let ReloadRequest { request, since } = *request;
-        let reasons: Vec<&str> = reason.lines().collect();
-        let result = format!("the configuration cannot be used, so the old one holds: {}", reasons.join("; "));
+        let result = format!("the configuration cannot be used, so the old one holds: {}", on_one_line(reason));
         let seconds = seconds(clock::now().saturating_sub(since));
         let failed = EndedRequest { request, command: "reload", target: None, result, seconds };
         self.effects.report(&Event::RequestFailed(failed));

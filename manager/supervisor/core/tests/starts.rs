@@ -108,13 +108,13 @@ fn a_death_at_start_counts_against_the_function_being_started() {
         (
             |function| WorkerMessage::Making { function },
             KILLED,
-            "a worker killed by SIGKILL in its new()",
+            "a worker was killed by SIGKILL in its new()",
             "bad: worker 101 killed by SIGKILL in its new()",
         ),
         (
             |function| WorkerMessage::Loading { function },
             ExitStatus::Signal(11),
-            "a worker killed by SIGSEGV while its library was loaded",
+            "a worker was killed by SIGSEGV while its library was loaded",
             "bad: worker 101 killed by SIGSEGV while its library was loaded",
         ),
         (
@@ -295,7 +295,7 @@ fn why_a_function_waits_is_shown_also_where_it_was_a_job() {
         assert_eq!(note(&stage, "a"), None);
         stage.dies_in_job(id, 0);
     }
-    assert_eq!(note(&stage, "a").as_deref(), Some("a worker killed by SIGKILL in job H:a:1"));
+    assert_eq!(note(&stage, "a").as_deref(), Some("a worker was killed by SIGKILL in job H:a:1"));
 }
 
 /// A worker of an older version goes on if the new one gives up.
