@@ -87,8 +87,6 @@ pub(crate) struct Core {
     phase: ManagerPhase,
     /// How many stop signals kill the remaining workers.
     signals_that_kill: u32,
-    /// The reload whose old workers are not all gone.
-    reload: Option<PendingReload>,
     /// Everything that children had sent or done by this time has been read, so deadlines are checked against this
     /// time.
     read: Duration,
@@ -105,9 +103,7 @@ pub(crate) struct Core {
     /// Versions that an all-functions worker has loaded.
     established: BTreeSet<FunctionVersion>,
     rollouts: RolloutState,
-    rollbacks: Rollbacks,
-    retries: Retries,
-    requests: Requests,
+    commands: PendingCommands,
     pauses: PausedFunctions,
     /// How many workers functions have on request, until the next reload.
     scaled: BTreeMap<FunctionName, u32>,
@@ -116,6 +112,17 @@ pub(crate) struct Core {
     liveness_rounds: LivenessRounds,
     warned: Warned,
     actions: Vec<Action>,
+}
+
+/// What operators have asked for and what is not complete yet.
+#[derive(Default)]
+struct PendingCommands {
+    /// The reload whose old workers are not all gone.
+    reload: Option<PendingReload>,
+    rollbacks: Rollbacks,
+    retries: Retries,
+    /// All other commands.
+    requests: Requests,
 }
 
 /// Scans of the worker directories.
@@ -180,7 +187,6 @@ impl Core {
             random: fastrand::Rng::with_seed(seed),
             phase: ManagerPhase::Starting,
             signals_that_kill: Audience::Operators.signals_that_kill(),
-            reload: None,
             read: now,
             startup: ManagerStartup::at(now),
             catalog,
@@ -193,9 +199,7 @@ impl Core {
             isolated: BTreeMap::new(),
             established: BTreeSet::new(),
             rollouts: RolloutState::default(),
-            rollbacks: Rollbacks::default(),
-            retries: Retries::default(),
-            requests: Requests::default(),
+            commands: PendingCommands::default(),
             pauses: PausedFunctions::default(),
             scaled: BTreeMap::new(),
             jobs: JobRecords::default(),

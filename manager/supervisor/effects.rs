@@ -7,6 +7,7 @@
 mod child_reader;
 mod children;
 mod counters;
+mod event_log;
 mod lookups;
 mod output_label;
 mod post_mortems;
@@ -17,14 +18,14 @@ mod status;
 mod versions;
 mod workers;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::audience::{Audience, AudienceLog};
+use super::audience::Audience;
 use super::core::{Action, Input};
 use super::event::Event;
 use super::guardian::Guardian;
@@ -33,10 +34,10 @@ use super::pause_records::{self, Pauses};
 use super::reconcile::WorkerId;
 use super::requeue::Requeues;
 use crate::config::Config;
-use crate::control::{EventLine, Feed};
+use crate::control::Feed;
 use crate::deny_list::DenyList;
 use crate::gearman::admin::ServerVersion;
-use crate::logging::{Level, Logger, date};
+use crate::logging::{Level, Logger};
 use crate::plugins::name::FunctionName;
 use crate::plugins::store::Store;
 use crate::system::child_poller::{ChildId, ChildPoller};
@@ -45,8 +46,9 @@ use crate::system::errors::reason;
 use crate::system::limits::explained;
 use crate::system::spawn::Program;
 use child_reader::ChildReader;
-use children::{ManagedChild, SocketCopies};
+use children::{ChildIndex, ManagedChild, Reaper, SocketCopies};
 use counters::RetiredCounts;
+use event_log::EventLog;
 use post_mortems::PostMortems;
 use probes::Probes;
 pub(crate) use reload::log_target;
@@ -71,13 +73,7 @@ pub(crate) enum LoopAction {
 /// Everything the manager does to the system and receives from it.
 pub(crate) struct Effects {
     pub(super) config: Config,
-    pub(super) logger: Logger,
-    audience_log: AudienceLog,
-    /// Why the log could not be moved at the last reload, if that failed.
-    unopened_log: Option<String>,
-    /// A log level that is in force in place of the configuration's.
-    log_level: Option<u8>,
-    pub(super) feed: Feed,
+    pub(super) event_log: EventLog,
     pub(super) poller: ChildPoller,
     program: Program,
     store: Store,
@@ -85,34 +81,32 @@ pub(crate) struct Effects {
     scans: DirectoryScans,
     host: String,
     children: BTreeMap<ChildId, ManagedChild>,
-    /// Those that are not workers.
-    short_lived: BTreeSet<ChildId>,
-    pids: BTreeMap<i32, ChildId>,
+    child_index: ChildIndex,
     workers: BTreeMap<WorkerId, ChildId>,
-    next_child: u64,
     child_reader: ChildReader,
-    /// Whether there may be children that have exited but were not reaped yet.
-    reaping: bool,
+    reaper: Reaper,
     probes: Probes,
     post_mortems: PostMortems,
     guardian: Guardian,
-    requeues: Requeues,
     out_of_memory: OutOfMemoryWatch,
-    /// Jobs that no worker may run again.
-    denied: DenyList,
-    /// Connections of dead workers whose jobs the core has not decided about yet.
-    orphaned: BTreeMap<WorkerId, SocketCopies>,
+    lost_jobs: LostJobs,
     /// Counters of workers that have exited, by function.
     past: BTreeMap<FunctionName, RetiredCounts>,
-    /// Orphaned processes that the manager has adopted.
-    adopted: u64,
     buffer: Vec<u8>,
-    /// The event that ends the manager's log, held back until there is nothing else to report.
-    stopped: Option<Event>,
     /// Inputs for the core, in order.
     inputs: VecDeque<Input>,
     /// Where background threads send their results.
     results: mpsc::UnboundedSender<BackgroundResult>,
+}
+
+/// Jobs of workers that have died.
+struct LostJobs {
+    /// Connections that are being closed, so that their job servers requeue the jobs.
+    requeues: Requeues,
+    /// Jobs that no worker may run again.
+    denied: DenyList,
+    /// Connections of dead workers whose jobs the core has not decided about yet.
+    orphaned: BTreeMap<WorkerId, SocketCopies>,
 }
 
 /// What effects need from outside.
@@ -158,11 +152,7 @@ impl Effects {
         let guardian = Guardian::new(resources.config.graceful_shutdown_wait_time)?;
         Ok(Self {
             config: resources.config,
-            logger: resources.logger,
-            audience_log: resources.audience.log(),
-            unopened_log: None,
-            log_level: None,
-            feed: resources.feed,
+            event_log: EventLog::new(resources.logger, resources.audience.log(), resources.feed),
             poller: ChildPoller::new()?,
             program: resources.program,
             store: resources.store,
@@ -170,23 +160,17 @@ impl Effects {
             scans: DirectoryScans::default(),
             host,
             children: BTreeMap::new(),
-            short_lived: BTreeSet::new(),
-            pids: BTreeMap::new(),
+            child_index: ChildIndex::default(),
             workers: BTreeMap::new(),
-            next_child: 0,
             child_reader: ChildReader::default(),
-            reaping: false,
+            reaper: Reaper::default(),
             probes: Probes::default(),
             post_mortems,
             guardian,
-            requeues: Requeues::default(),
             out_of_memory: OutOfMemoryWatch::new(Path::new("/")),
-            denied: DenyList::new()?,
-            orphaned: BTreeMap::new(),
+            lost_jobs: LostJobs { requeues: Requeues::default(), denied: DenyList::new()?, orphaned: BTreeMap::new() },
             past: BTreeMap::new(),
-            adopted: 0,
             buffer: vec![0; crate::system::channel::MAX_MESSAGE],
-            stopped: None,
             inputs: VecDeque::new(),
             results,
         })
@@ -217,15 +201,15 @@ impl Effects {
             Action::Kill(id) => self.kill_worker(id),
             Action::Release { worker, answer } => self.release(worker, answer),
             Action::Deny { server, job, reason } => {
-                self.denied.add(&job.identity(&server), &reason, clock::now());
+                self.lost_jobs.denied.add(&job.identity(&server), &reason, clock::now());
             }
-            Action::Allow { server, job } => self.denied.remove(&job.identity(&server)),
-            Action::ForgetDenied { server } => self.denied.forget_server(&server),
+            Action::Allow { server, job } => self.lost_jobs.denied.remove(&job.identity(&server)),
+            Action::ForgetDenied { server } => self.lost_jobs.denied.forget_server(&server),
             Action::Examine { worker, death, server, quarantines } => {
                 self.examine(worker, &death, server, quarantines);
             }
             // The last event: crash reports are still written before it.
-            Action::ReportEvent(event @ Event::Stopped { .. }) => self.stopped = Some(event),
+            Action::ReportEvent(event @ Event::Stopped { .. }) => self.event_log.report_last(event),
             Action::ReportEvent(event) => self.report(&event),
             Action::TellAwaited => self.report_awaited(),
             action @ (Action::SetLastGood { .. }
@@ -249,13 +233,7 @@ impl Effects {
 
     /// Logs an event and sends it to followers.
     pub(crate) fn report(&mut self, event: &Event) {
-        let pid = event.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_else(std::process::id);
-        let time = date(std::time::SystemTime::now());
-        let (_, since_midnight) = time.split_once(' ').unwrap_or_default();
-        let (level, text) = self.audience_log.line(event, since_midnight.split('.').next().unwrap_or_default());
-        self.logger.line(level, std::process::id(), &text);
-        let (level, text) = (event.level(), event.line());
-        self.feed.publish(&EventLine { time, level: level.label().into(), pid, text, event });
+        self.event_log.report(event);
     }
 
     /// Reports a failure after which the manager keeps running.
@@ -322,9 +300,8 @@ impl Effects {
         let left: Vec<ChildId> = self.children.keys().copied().collect();
         left.into_iter().for_each(|id| self.kill(id));
         self.guardian.finish();
-        std::mem::take(&mut self.requeues).finish().await;
-        self.stopped.take().into_iter().for_each(|event| self.report(&event));
-        self.logger
+        std::mem::take(&mut self.lost_jobs.requeues).finish().await;
+        self.event_log.finish()
     }
 
     /// Starts a guardian if there is none. Nothing waits for it.
@@ -347,11 +324,11 @@ explained(&error)
     }
 
     fn log(&mut self, level: Level, pid: i32, text: &str) {
-        self.logger.line(level, pid.cast_unsigned(), text);
+        self.event_log.logger.line(level, pid.cast_unsigned(), text);
     }
 
     /// Closes the manager's copy of a connection that its worker has closed.
     fn requeue(&mut self, copy: OwnedFd) {
-        self.requeues.end(copy, Vec::new());
+        self.lost_jobs.requeues.end(copy, Vec::new());
     }
 }

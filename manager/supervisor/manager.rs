@@ -219,7 +219,7 @@ impl Manager {
         }
         if is_due(self.rescan) {
             self.rescan_later();
-            self.effects.logger.retry();
+            self.effects.event_log.logger.retry();
             self.effects.look_at_memory();
             self.keep_places();
             self.input(Input::Rescan);
@@ -321,7 +321,7 @@ impl Manager {
         match self.effects.perform(action) {
             LoopAction::Nothing => {}
             LoopAction::Announce(note) => {
-                let lost = self.effects.logger.lost_lines();
+                let lost = self.effects.event_log.logger.lost_lines();
                 let warnings = std::mem::take(&mut self.warnings).into_iter().map(|text| format!("warning: {text}"));
                 let note = warnings.chain(note).collect::<Vec<_>>().join("\n");
                 let note = Some(note).filter(|note| !note.is_empty());
@@ -337,7 +337,7 @@ impl Manager {
             LoopAction::Fail(code, text) => {
                 self.end = Some(code);
                 if let Some(announce) = self.announce.take() {
-                    refuse_start(&mut self.effects.logger, announce, code, &text);
+                    refuse_start(&mut self.effects.event_log.logger, announce, code, &text);
                 }
             }
             LoopAction::Finish => self.end = Some(0),
@@ -369,7 +369,7 @@ impl Manager {
 
     /// Returns what the log is, if it is not a file that could be reopened.
     fn reopen_log(&mut self, by: &'static str) -> Option<String> {
-        match self.effects.logger.reopen() {
+        match self.effects.event_log.logger.reopen() {
             Reopened::Done => self.effects.report(&Event::LogReopened { by }),
             Reopened::Stays(log) => return Some(log),
             Reopened::Failed(reason) => self.effects.report_error(format!("{by}: {reason}")),

@@ -30,7 +30,7 @@ impl Core {
         self.scaled.clear();
         self.rejoin_all();
         self.warned.forget_workers();
-        self.reload = Some(PendingReload { since: now, last: self.spawns.last() });
+        self.commands.reload = Some(PendingReload { since: now, last: self.spawns.last() });
         self.workers.change_all(|worker| worker.retirement.at = now);
         self.watch_jobs_again();
         // A canary with the old configuration would be compared with workers that have the new one.
@@ -48,7 +48,7 @@ impl Core {
     pub(super) fn finish_reload(&mut self, now: Duration) {
         let first = self.workers.keys().next().copied();
         let is_over = |reload: &mut PendingReload| first.is_none_or(|first| first > reload.last);
-        if let Some(PendingReload { since, .. }) = self.reload.take_if(is_over)
+        if let Some(PendingReload { since, .. }) = self.commands.reload.take_if(is_over)
             && self.is_running()
         {
             self.report(Event::ReloadFinished { seconds: seconds(now.saturating_sub(since)) });

@@ -90,7 +90,7 @@ impl Core {
         match self.phase {
             ManagerPhase::Starting => Err("the manager is still starting: try again when it serves".into()),
             ManagerPhase::Draining { .. } | ManagerPhase::Finished => Err("the manager is stopping".into()),
-            ManagerPhase::Running if self.requests.0.len() >= MAX_PENDING => {
+            ManagerPhase::Running if self.commands.requests.0.len() >= MAX_PENDING => {
                 Err(format!("{MAX_PENDING} requests are pending: try again when some of them are complete"))
             }
             ManagerPhase::Running => Ok(()),
@@ -228,14 +228,14 @@ impl Core {
     }
 
     pub(super) fn pending(&mut self, name: NamedRequest, goal: Goal, now: Duration) {
-        self.requests.0.push(PendingRequest { name, since: now, goal });
+        self.commands.requests.0.push(PendingRequest { name, since: now, goal });
     }
 
     /// Reports requests that are complete, and those that failed.
     pub(super) fn finish_requests(&mut self, now: Duration) {
-        for mut pending in std::mem::take(&mut self.requests.0) {
+        for mut pending in std::mem::take(&mut self.commands.requests.0) {
             match self.progress(&mut pending.goal, pending.since, now) {
-                Outcome::Pending => self.requests.0.push(pending),
+                Outcome::Pending => self.commands.requests.0.push(pending),
                 Outcome::Finished(result) => self.end_request(pending, Ok(result), now),
                 Outcome::Failed(reason) => self.end_request(pending, Err(reason), now),
             }
@@ -287,7 +287,7 @@ impl Core {
             Goal::Paused { drains: false, .. } => Some(pending.since.saturating_add(HEARD)),
             _ => None,
         };
-        self.requests.0.iter().filter_map(pauses).filter(|due| *due > now).min()
+        self.commands.requests.0.iter().filter_map(pauses).filter(|due| *due > now).min()
     }
 
     fn served_progress(&self, function: &FunctionName, now: Duration) -> Outcome {

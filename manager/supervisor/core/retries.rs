@@ -21,7 +21,7 @@ struct PendingRetry {
 impl Core {
     /// The number of the retry of a function whose outcome is not known yet.
     pub(crate) fn retry_under_way(&self, function: &str) -> Option<u64> {
-        self.retries.0.get(function).map(|retry| retry.asked.request)
+        self.commands.retries.0.get(function).map(|retry| retry.asked.request)
     }
 
     /// Gives the function's file another chance, whether it was refused or its version rejected.
@@ -33,24 +33,24 @@ impl Core {
         if let Some(candidate) = self.catalog.retry(&function) {
             self.push_action(Action::Probe(candidate));
         }
-        let since = self.retries.0.remove(&function).map_or(now, |before| before.since);
-        self.retries.0.insert(function, PendingRetry { since, asked });
+        let since = self.commands.retries.0.remove(&function).map_or(now, |before| before.since);
+        self.commands.retries.0.insert(function, PendingRetry { since, asked });
     }
 
     /// Another request supersedes a retry that is under way.
     pub(super) fn end_retry(&mut self, function: &FunctionName, reason: String) {
-        if let Some(retry) = self.retries.0.remove(function) {
+        if let Some(retry) = self.commands.retries.0.remove(function) {
             self.report(Event::RetryFailed { function: function.clone(), request: retry.asked.request, reason });
         }
     }
 
     /// Reports retries whose outcome is known.
     pub(super) fn finish_retries(&mut self, now: Duration) {
-        let pending = std::mem::take(&mut self.retries.0);
+        let pending = std::mem::take(&mut self.commands.retries.0);
         for (function, retry) in pending {
             let request = retry.asked.request;
             match self.retry_progress(&function, now) {
-                Progress::Pending => drop(self.retries.0.insert(function, retry)),
+                Progress::Pending => drop(self.commands.retries.0.insert(function, retry)),
                 Progress::Done { version, workers, draining } => {
                     let seconds = seconds(now.saturating_sub(retry.since));
                     let rejected = self.why_rejected(&function, version);

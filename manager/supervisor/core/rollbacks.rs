@@ -117,7 +117,7 @@ impl Core {
 
     /// The rollback of a function that is not complete yet.
     pub(crate) fn rollback_under_way(&self, function: &str) -> Option<&PendingRollback> {
-        self.rollbacks.0.get(function)
+        self.commands.rollbacks.0.get(function)
     }
 
     /// Serves an earlier version, and cancels the version in the function's file.
@@ -131,7 +131,7 @@ impl Core {
         let called_off = self.catalog.pending_file(function).filter(|file| file.version != Some(version.hash));
         let (from, hash) = (self.served(function), version.hash);
         self.end_retry(function, format!("a rollback to version {hash} took its place"));
-        let before = self.rollbacks.0.remove(function);
+        let before = self.commands.rollbacks.0.remove(function);
         // A rollback to the same version that is already under way continues as this one.
         let since = match before {
             Some(PendingRollback { version, since, .. }) if version == hash => since,
@@ -149,13 +149,13 @@ impl Core {
         let pin = self.catalog.pin(function, version.clone(), now);
         self.push_action(Action::Pin { function: function.clone(), pin: Some(pin) });
         self.set_last_good(function, version);
-        self.rollbacks.0.insert(function.clone(), PendingRollback { version: hash, since, asked });
+        self.commands.rollbacks.0.insert(function.clone(), PendingRollback { version: hash, since, asked });
         self.replan(now);
     }
 
     /// Another request supersedes a rollback that is under way.
     pub(super) fn end_rollback(&mut self, function: &str, reason: String) {
-        if let Some((function, rollback)) = self.rollbacks.0.remove_entry(function) {
+        if let Some((function, rollback)) = self.commands.rollbacks.0.remove_entry(function) {
             self.fail_rollback(function, &rollback, reason);
         }
     }
@@ -167,11 +167,11 @@ impl Core {
 
     /// Reports rollbacks that are complete, and those that failed.
     pub(super) fn finish_rollbacks(&mut self, now: Duration) {
-        let pending = std::mem::take(&mut self.rollbacks.0);
+        let pending = std::mem::take(&mut self.commands.rollbacks.0);
         for (function, rollback) in pending {
             let PendingRollback { version, since, asked } = rollback;
             match self.rollback_progress(&function, version, now) {
-                Progress::Pending => drop(self.rollbacks.0.insert(function, rollback)),
+                Progress::Pending => drop(self.commands.rollbacks.0.insert(function, rollback)),
                 Progress::Done { workers, draining, .. } => {
                     let (request, seconds) = (asked.request, seconds(now.saturating_sub(since)));
                     let rejected = self.why_rejected(&function, version);

@@ -154,7 +154,7 @@ impl Effects {
 
     /// Whether an iteration has left work that can be done at once.
     pub(crate) fn has_work_left(&self) -> bool {
-        self.reaping || self.poller.has_ready() || !self.child_reader.leftover.is_empty()
+        self.is_reaping() || self.poller.has_ready() || !self.child_reader.leftover.is_empty()
     }
 
     /// Reads at most `messages` messages, and turns them into at most `inputs` inputs for the core.
@@ -219,7 +219,7 @@ impl Effects {
         let mut output_logger = OutputLogger::of(child, child_fd);
         let output = if child_fd == ChildFd::Out { &mut child.out } else { &mut child.err };
         let Some(open) = output else { return PipeState::End };
-        let left = open.read(|line| output_logger.log(&mut self.logger, line));
+        let left = open.read(|line| output_logger.log(&mut self.event_log.logger, line));
         if left == PipeState::End {
             self.poller.forget(open.fd());
             *output = None;
@@ -251,14 +251,14 @@ impl Effects {
         let mut words = LeftoverOutput::new(output);
         words.last_lines(OUTPUT_BYTES, |line| output_logger.note(line));
         let printed = output_logger.output.take().unwrap_or_default();
-        if !words.read(|line| output_logger.log(&mut self.logger, line)) {
+        if !words.read(|line| output_logger.log(&mut self.event_log.logger, line)) {
             return printed;
         }
         if self.child_reader.leftover.len() < MAX_LEFTOVER {
             self.child_reader.leftover.push_back((output_logger, words));
         } else {
             let text = b"...(the rest is lost: too many processes that had printed much ended at once)";
-            output_logger.log(&mut self.logger, text);
+            output_logger.log(&mut self.event_log.logger, text);
         }
         printed
     }
@@ -266,7 +266,7 @@ impl Effects {
     /// Reads some of the output that exited children left; false if nothing remains.
     pub(crate) fn read_exited(&mut self) -> bool {
         let Some((mut output_logger, mut words)) = self.child_reader.leftover.pop_front() else { return false };
-        if words.read(|line| output_logger.log(&mut self.logger, line)) {
+        if words.read(|line| output_logger.log(&mut self.event_log.logger, line)) {
             self.child_reader.leftover.push_back((output_logger, words));
         }
         true

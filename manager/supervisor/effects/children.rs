@@ -1,6 +1,6 @@
 //! Starts, polls and reaps child processes of every kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -126,6 +126,31 @@ impl ManagedChild {
     }
 }
 
+/// Finds children by what is known of them.
+#[derive(Default)]
+pub(super) struct ChildIndex {
+    /// Those that are not workers.
+    pub(super) short_lived: BTreeSet<ChildId>,
+    pids: BTreeMap<i32, ChildId>,
+    last: u64,
+}
+
+impl ChildIndex {
+    fn next_id(&mut self) -> ChildId {
+        self.last += 1;
+        ChildId(self.last)
+    }
+}
+
+/// What is known of children that have exited.
+#[derive(Default)]
+pub(super) struct Reaper {
+    /// Whether there may be some that were not reaped yet.
+    is_due: bool,
+    /// Orphaned processes that the manager had adopted.
+    pub(super) adopted: u64,
+}
+
 impl Effects {
     /// Starts a child and polls it.
     pub(super) fn spawn(
@@ -137,8 +162,7 @@ impl Effects {
         let (ours, theirs) = channel::pair()?;
         let (out, child_out) = output_pipe()?;
         let (err, child_err) = output_pipe()?;
-        self.next_child += 1;
-        let id = ChildId(self.next_child);
+        let id = self.child_index.next_id();
         self.poller.listen(&ours, id, ChildFd::Channel)?;
         self.poller.listen(&out, id, ChildFd::Out)?;
         self.poller.listen(&err, id, ChildFd::Err)?;
@@ -155,16 +179,16 @@ impl Effects {
         self.out_of_memory.starts(pid.as_raw());
         let (out, err) = (Some(ChildOutput::new(out)), Some(ChildOutput::new(err)));
         if !matches!(kind, ChildKind::Worker(_)) {
-            self.short_lived.insert(id);
+            self.child_index.short_lived.insert(id);
         }
         self.children.insert(id, ManagedChild { pid, channel: ours, out, err, kind });
-        self.pids.insert(pid.as_raw(), id);
+        self.child_index.pids.insert(pid.as_raw(), id);
         Ok((id, pid))
     }
 
     /// The children that are not workers: they have deadlines, and are few.
     pub(super) fn short_lived(&self) -> impl Iterator<Item = (ChildId, &ManagedChild)> {
-        self.short_lived.iter().filter_map(|id| Some((*id, self.children.get(id)?)))
+        self.child_index.short_lived.iter().filter_map(|id| Some((*id, self.children.get(id)?)))
     }
 
     /// Kills a child and its process group. Must be called before the child is reaped.
@@ -189,18 +213,18 @@ impl Effects {
 
     /// SIGCHLD: children have ended.
     pub(crate) fn children_ended(&mut self) {
-        self.reaping = true;
+        self.reaper.is_due = true;
     }
 
     /// Whether there may be children that have ended and were not taken in yet.
     pub(crate) fn is_reaping(&self) -> bool {
-        self.reaping
+        self.reaper.is_due
     }
 
     /// Handles the next child that has exited; false if there is none.
     pub(crate) fn reap(&mut self) -> bool {
         let reaped = reap::next();
-        self.reaping = reaped.is_some();
+        self.reaper.is_due = reaped.is_some();
         reaped.inspect(|reaped| self.reaped(reaped)).is_some()
     }
 
@@ -233,13 +257,13 @@ impl Effects {
 
     fn reaped(&mut self, reaped: &Reaped) {
         self.guardian.release(reaped.pid);
-        match self.pids.remove(&reaped.pid) {
+        match self.child_index.pids.remove(&reaped.pid) {
             Some(id) => self.ended(id, reaped),
             None if self.guardian.ended(reaped.pid, clock::now()) => self.report_error(format!(
                 "the guardian (pid {}), which ends workers that outlive a crash of the manager, {}; another is started",
                 reaped.pid, reaped.end
             )),
-            None => self.adopted += 1,
+            None => self.reaper.adopted += 1,
         }
     }
 
@@ -248,7 +272,7 @@ impl Effects {
         reap::signal_rest(Pid::from_raw(reaped.pid), Signal::SIGKILL);
         self.read_last_messages(id);
         let Some(mut child) = self.children.remove(&id) else { return };
-        self.short_lived.remove(&id);
+        self.child_index.short_lived.remove(&id);
         self.poller.forget(&child.channel);
         for (child_fd, output) in [(ChildFd::Out, child.out.take()), (ChildFd::Err, child.err.take())] {
             if let Some(output) = output {

@@ -289,7 +289,7 @@ impl Effects {
         self.kill(id);
         let Some(child) = self.children.remove(&id) else { return };
         self.poller.forget(&child.channel);
-        self.short_lived.remove(&id);
+        self.child_index.short_lived.remove(&id);
         if let ChildKind::PostMortem(post_mortem) = child.kind {
             self.post_mortem_ended(*post_mortem, None);
         }

@@ -120,7 +120,7 @@ impl Effects {
         self.probes.waiting.retain(|waiting| waiting.function != *function);
         self.probes.again.retain(|waiting| waiting.function != *function);
         let mut under_way = Vec::new();
-        for id in &self.short_lived {
+        for id in &self.child_index.short_lived {
             if let Some(ChildKind::Probe(probe)) = self.children.get_mut(id).map(|child| &mut child.kind)
                 && probe.candidate.function == *function
                 && !std::mem::replace(&mut probe.superseded, true)
@@ -135,7 +135,7 @@ impl Effects {
     /// Starts as many probes as the limits allow.
     pub(super) fn next_probes(&mut self) {
         let now = clock::now();
-        for id in &self.short_lived {
+        for id in &self.child_index.short_lived {
             if let Some(ChildKind::Probe(probe)) = self.children.get_mut(id).map(|child| &mut child.kind) {
                 probe.slow_at = probe.slow_at.filter(|at| now < *at);
             }

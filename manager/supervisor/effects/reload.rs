@@ -14,13 +14,13 @@ impl Effects {
     /// Switches to another configuration. Existing workers are only told the new verbosity; new ones are started with
     /// the new configuration.
     pub(crate) fn reconfigure(&mut self, mut config: Config) -> Config {
-        self.unopened_log = None;
+        self.event_log.unopened = None;
         let before = self.log_level();
         if config.log != self.config.log
-            && let Err(reason) = self.open_log(&config)
+            && let Err(reason) = self.event_log.open(&config)
         {
             let text = format!("{reason}; the log stays where it is");
-            self.unopened_log = Some(text.clone());
+            self.event_log.unopened = Some(text.clone());
             self.report_error(text);
             config.log = self.config.log.clone();
         }
@@ -36,28 +36,23 @@ impl Effects {
 
     /// The log level that is in force.
     pub(crate) fn log_level(&self) -> u8 {
-        self.log_level.unwrap_or(self.config.verbose)
+        self.event_log.level.unwrap_or(self.config.verbose)
     }
 
     /// Has the log show this level instead of the configuration's; `None`: the configuration's again.
     pub(crate) fn set_log_level(&mut self, level: Option<u8>) {
         let before = self.log_level();
-        self.log_level = level;
+        self.event_log.level = level;
         self.use_log_level(before);
     }
 
     fn use_log_level(&mut self, before: u8) {
         let level = self.log_level();
-        self.logger.set_verbosity(level);
+        self.event_log.logger.set_verbosity(level);
         if level != before {
             let all: Vec<_> = self.workers.keys().copied().collect();
             all.into_iter().for_each(|id| self.command(id, &Command::Verbosity(level)));
         }
-    }
-
-    fn open_log(&mut self, config: &Config) -> Result<(), String> {
-        let target = log_target(config)?;
-        self.logger.open(&target, config.verbose).map_err(|error| error.to_string())
     }
 }
 

@@ -52,14 +52,19 @@ impl Effects {
             warnings: core.warnings().into_iter().chain(self.log_warnings()).collect(),
             failed_reload: None,
             workers: core.worker_views().map(|view| self.worker(view, now)).collect(),
-            orphans_reaped: self.adopted,
+            orphans_reaped: self.reaper.adopted,
         }
     }
 
     /// What is wrong with the log, a sentence each.
     fn log_warnings(&self) -> impl Iterator<Item = String> {
-        let not_opened = self.unopened_log.iter().cloned();
-        self.logger.lost_lines().into_iter().chain(self.logger.not_reopened().map(str::to_owned)).chain(not_opened)
+        let not_opened = self.event_log.unopened.iter().cloned();
+        self.event_log
+            .logger
+            .lost_lines()
+            .into_iter()
+            .chain(self.event_log.logger.not_reopened().map(str::to_owned))
+            .chain(not_opened)
     }
 
     /// Logs what the remaining workers are doing, which is what the manager waits for.

@@ -64,7 +64,7 @@ impl Effects {
         let worker_config = file_holding(&messages::encode(&self.worker_config(start)))?;
         limits::leave_spare(self.descriptors_with(start.servers.len()))?;
         let (scoreboard_fd, scoreboard) = scoreboard::create(start.functions.len(), self.crash_workload_max())?;
-        let denied = self.denied.share()?;
+        let denied = self.lost_jobs.denied.share()?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| key(name, version)).collect();
         let max_memory_hard =
@@ -255,7 +255,7 @@ impl Effects {
             level::DEBUG => Level::Debug,
             _ => Level::Crazy,
         };
-        if !self.logger.enabled(level) {
+        if !self.event_log.logger.enabled(level) {
             return;
         }
         let about = match &job {
@@ -292,7 +292,7 @@ impl Effects {
         let completed = function.map_or(0, |function| self.counters(&function).completed);
         let is_counted = seen.activity == WorkerActivity::AnswerPending;
         let out_of_memory = self.out_of_memory(&worker, reaped);
-        self.orphaned.insert(worker.id, worker.copies);
+        self.lost_jobs.orphaned.insert(worker.id, worker.copies);
         let cut_another = match &exit_cause {
             ExitCause::InJob(_) | ExitCause::Answering(_) => seen.sending_elsewhere,
             // It belongs to no job in hand, so it is from an earlier one.
@@ -346,14 +346,14 @@ impl Effects {
     /// caller.
     pub(super) fn release(&mut self, worker: WorkerId, answer: Option<JobReply>) {
         self.post_mortems.forget(worker);
-        for (number, (_, copy)) in self.orphaned.remove(&worker).unwrap_or_default() {
+        for (number, (_, copy)) in self.lost_jobs.orphaned.remove(&worker).unwrap_or_default() {
             let mut last = Vec::new();
             if let Some(answer) = answer.as_ref().filter(|answer| answer.connection == number) {
                 // A handle that does not fit into a packet cannot be from a server: no answer is sent, and the job is
                 // requeued.
                 let _ = encode::failure(&mut last, &answer.handle, &answer.text);
             }
-            self.requeues.end(copy, last);
+            self.lost_jobs.requeues.end(copy, last);
         }
     }
 
