@@ -4,6 +4,7 @@
 //! checked or bounded, and a panic in a parser costs only what that parser was at. A parser may still take all memory or
 //! never end, so this runs in a process that may die.
 
+mod debug_file;
 mod files;
 mod module;
 mod names;

@@ -6,6 +6,7 @@
 mod support;
 
 mod containers;
+mod debug_files;
 mod documents;
 mod faults;
 #[path = "../behaviour/fixture.rs"]

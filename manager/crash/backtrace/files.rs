@@ -1,8 +1,9 @@
 //! Opens the files that a process had mapped.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Cursor};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 
 use nix::libc;
 
@@ -27,22 +28,24 @@ pub(crate) fn open_module(mapping: &Mapping) -> Result<ModuleData, Unreadable> {
 }
 
 fn open_file(path: &str, inode: u64) -> Result<ModuleData, Unreadable> {
-    let opened = || -> io::Result<Option<File>> {
-        // To open a device may do something.
-        if !fs::metadata(path)?.is_file() {
-            return Ok(None);
-        }
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        let found = file.metadata()?;
-        Ok((found.is_file() && found.ino() & INODE == inode & INODE).then_some(file))
-    };
-    match opened() {
-        Ok(Some(file)) => Ok(Box::new(file)),
-        Ok(None) => Err(Unreadable::Replaced),
+    match open_regular(Path::new(path)) {
+        Ok(Some((file, found))) if found.ino() & INODE == inode & INODE => Ok(Box::new(file)),
+        Ok(_) => Err(Unreadable::Replaced),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Unreadable::Replaced),
         Err(error) => Err(Unreadable::Failed(reason(&error).to_string())),
     }
+}
+
+/// None where there is something else than a regular file.
+pub(super) fn open_regular(path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    // To open a device may do something.
+    if !fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    Ok(found.is_file().then_some((file, found)))
 }
 
 /// As this process has it: the kernel is the same.

@@ -1,5 +1,6 @@
 //! A mapped ELF file: where its code is in the process, and its tables.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{Read, Seek};
 use std::ops::Range;
@@ -85,7 +86,7 @@ impl Module {
     }
 
     pub(super) fn elf(&self) -> Option<Elf<'_>> {
-        ElfFile64::parse(&self.cache).ok().filter(|elf: &Elf<'_>| elf.is_little_endian())
+        elf(&self.cache)
     }
 
     /// The address in the file, as its tables have it.
@@ -98,11 +99,26 @@ impl Module {
     }
 }
 
+pub(super) fn elf(cache: &Cache) -> Option<Elf<'_>> {
+    ElfFile64::parse(cache).ok().filter(|elf: &Elf<'_>| elf.is_little_endian())
+}
+
 /// The content of a table; none if it is compressed or too long.
 pub(super) fn table<'a>(section: &Section<'a, '_>) -> Option<&'a [u8]> {
     let range = section.compressed_file_range().ok()?;
     let fits = range.format == CompressionFormat::None && range.uncompressed_size <= TABLE_MAX;
     if fits { section.data().ok() } else { None }
+}
+
+/// The content of a table for debuggers, which may be compressed; none if it is too long.
+pub(super) fn uncompressed<'a>(section: &Section<'a, '_>) -> Option<Cow<'a, [u8]>> {
+    let fits = uncompressed_size(section) <= TABLE_MAX;
+    if fits { section.uncompressed_data().ok() } else { None }
+}
+
+/// As a compressed table itself says.
+pub(super) fn uncompressed_size(section: &Section<'_, '_>) -> u64 {
+    section.compressed_file_range().map_or(0, |range| range.uncompressed_size)
 }
 
 /// Where a table is, in the addresses of the file.

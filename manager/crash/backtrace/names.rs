@@ -1,10 +1,13 @@
 //! Names for addresses: function, file and line from the tables for debuggers, else the function from the symbols.
 
-use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
+use std::borrow::Cow;
+
+use addr2line::gimli::{DwarfSections, EndianSlice, LittleEndian};
 use addr2line::{Context, demangle_auto};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
-use super::module::{Elf, Module, table};
+use super::debug_file::DebugFile;
+use super::module::{Elf, Module, uncompressed, uncompressed_size};
 use crate::crash::report::Frame;
 
 /// More functions than this are not inlined into each other.
@@ -15,18 +18,22 @@ const INLINED: usize = 100;
 pub(super) struct TablesMax(pub(super) u64);
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
+type Tables<'a> = DwarfSections<Cow<'a, [u8]>>;
 
 /// The frames of each address, the innermost of inlined functions first.
 pub(super) fn name(module: &Module, addresses: &[u64], tables: TablesMax) -> Vec<(u64, Vec<Frame>)> {
     let Some(elf) = module.elf() else { return Vec::new() };
-    let lines = LineTables::of(&elf, tables);
+    let debug_file = DebugFile::of(&elf);
+    let debug = debug_file.as_ref().and_then(DebugFile::elf);
+    let found = line_tables(&elf, tables).or_else(|| line_tables(debug.as_ref()?, tables));
+    let lines = found.as_ref().and_then(LineTables::of);
     let offsets = addresses.iter().filter_map(|address| Some((*address, module.offset(*address)?)));
     let with_lines: Vec<(u64, u64, Vec<Frame>)> = offsets
         .map(|(address, offset)| {
             (address, offset, lines.as_ref().and_then(|lines| lines.frames(offset)).unwrap_or_default())
         })
         .collect();
-    let symbols = Symbols::of(&elf);
+    let symbols = Symbols::of([Some(&elf), debug.as_ref()].into_iter().flatten());
     with_lines
         .into_iter()
         .map(|(address, offset, mut frames)| {
@@ -49,26 +56,29 @@ fn with_symbol(frame: Frame, symbol: Option<(String, u64)>) -> Frame {
     Frame { function, function_offset, ..frame }
 }
 
-/// The tables for debuggers.
+/// The tables for debuggers in a file, decompressed. None if it has none, or more than are read.
+fn line_tables<'a>(elf: &Elf<'a>, most: TablesMax) -> Option<Tables<'a>> {
+    let debug = |section: &object::read::elf::ElfSection64<'_, '_, _, _>| {
+        section.name().is_ok_and(|name| name.starts_with(".debug_"))
+    };
+    let sizes = elf.sections().filter(debug).map(|section| uncompressed_size(&section));
+    let size = sizes.fold(0_u64, u64::saturating_add);
+    if size == 0 || size > most.0 {
+        return None;
+    }
+    let read = |name: &str| elf.section_by_name(name).and_then(|section| uncompressed(&section)).unwrap_or_default();
+    DwarfSections::load(|id| Ok::<_, addr2line::gimli::Error>(read(id.name()))).ok()
+}
+
+/// What they say of an address.
 struct LineTables<'a> {
     context: Context<Slice<'a>>,
 }
 
 impl<'a> LineTables<'a> {
-    fn of(elf: &Elf<'a>, most: TablesMax) -> Option<Self> {
-        let debug = |section: &object::read::elf::ElfSection64<'_, '_, _, _>| {
-            section.name().is_ok_and(|name| name.starts_with(".debug_"))
-        };
-        let size = elf.sections().filter(debug).fold(0_u64, |sum, section| sum.saturating_add(section.size()));
-        if size == 0 || size > most.0 {
-            return None;
-        }
-        let section = |id: SectionId| -> Result<Slice<'a>, addr2line::gimli::Error> {
-            let bytes = elf.section_by_name(id.name()).and_then(|section| table(&section));
-            Ok(EndianSlice::new(bytes.unwrap_or_default(), LittleEndian))
-        };
-        let context = Context::from_dwarf(Dwarf::load(section).ok()?).ok()?;
-        Some(Self { context })
+    fn of(tables: &'a Tables<'a>) -> Option<Self> {
+        let dwarf = tables.borrow(|table| EndianSlice::new(table, LittleEndian));
+        Some(Self { context: Context::from_dwarf(dwarf).ok()? })
     }
 
     /// None if nothing is known of the address.
@@ -112,8 +122,11 @@ fn relative(file: &str, directory: Option<&str>) -> String {
 struct Symbols<'a>(Vec<(u64, u64, &'a str)>);
 
 impl<'a> Symbols<'a> {
-    fn of(elf: &Elf<'a>) -> Self {
-        let all = elf.symbols().chain(elf.dynamic_symbols());
+    fn of<'b>(files: impl Iterator<Item = &'b Elf<'a>>) -> Self
+    where
+        'a: 'b,
+    {
+        let all = files.flat_map(|elf| elf.symbols().chain(elf.dynamic_symbols()));
         let functions = all.filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition());
         let mut functions: Vec<(u64, u64, &str)> = functions
             .filter_map(|symbol| Some((symbol.address(), symbol.size(), symbol.name().ok()?)))
