@@ -138,3 +138,8 @@ pub struct Guide;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/migrating.md")]
 pub struct Migrating;
+
+/// And the page that a registry shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

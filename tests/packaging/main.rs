@@ -16,6 +16,7 @@ mod install;
 mod machine;
 mod migrating;
 mod monitoring;
+mod registry;
 mod rotation;
 mod running;
 mod service;

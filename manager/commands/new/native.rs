@@ -1,12 +1,14 @@
 //! The files of a new folder for a function in another language than Rust: sources, tests and a Makefile. Pure.
+//!
+//! `copied/` has links to files of plugin-api: cargo packages the files themselves with this crate, which plugin-api is
+//! no part of.
 
 use super::name::type_name;
 use crate::cli::command_args::Language;
 
-const GM_PLUGIN_H: (&str, &str) = ("include/gm_plugin.h", include_str!("../../../plugin-api/include/gm_plugin.h"));
-const GM_PLUGIN_HPP: (&str, &str) =
-    ("include/gm_plugin.hpp", include_str!("../../../plugin-api/include/gm_plugin.hpp"));
-const GM_TESTING_H: (&str, &str) = ("include/gm_testing.h", include_str!("../../../plugin-api/include/gm_testing.h"));
+const GM_PLUGIN_H: (&str, &str) = ("include/gm_plugin.h", include_str!("copied/gm_plugin.h"));
+const GM_PLUGIN_HPP: (&str, &str) = ("include/gm_plugin.hpp", include_str!("copied/gm_plugin.hpp"));
+const GM_TESTING_H: (&str, &str) = ("include/gm_testing.h", include_str!("copied/gm_testing.h"));
 
 /// What a language needs. `my_function` in names and contents stands for the function's name.
 struct Template {
@@ -61,12 +63,12 @@ const GO: Template = Template {
     makefile: include_str!("templates/go/Makefile"),
     notes: include_str!("templates/go/notes.md"),
     copied: &[
-        ("gm/gm.go", include_str!("../../../plugin-api/go/gm/gm.go")),
-        ("gm/gm_go.h", include_str!("../../../plugin-api/go/gm/gm_go.h")),
+        ("gm/gm.go", include_str!("copied/gm.go")),
+        ("gm/gm_go.h", include_str!("copied/gm_go.h")),
         ("gm/gm_plugin.h", GM_PLUGIN_H.1),
-        ("gm/job.go", include_str!("../../../plugin-api/go/gm/job.go")),
-        ("gm/testing.go", include_str!("../../../plugin-api/go/gm/testing.go")),
-        ("gm/worker.go", include_str!("../../../plugin-api/go/gm/worker.go")),
+        ("gm/job.go", include_str!("copied/job.go")),
+        ("gm/testing.go", include_str!("copied/testing.go")),
+        ("gm/worker.go", include_str!("copied/worker.go")),
     ],
     ..C
 };
@@ -81,7 +83,7 @@ const ZIG: Template = Template {
     makefile: include_str!("templates/zig/Makefile"),
     gitignore: "/build\n.zig-cache\n*.so\n",
     notes: include_str!("templates/zig/notes.md"),
-    copied: &[("gm.zig", include_str!("../../../plugin-api/zig/gm.zig"))],
+    copied: &[("gm.zig", include_str!("copied/gm.zig"))],
 };
 
 /// The path of each file in the folder, and its content. `name` was checked.

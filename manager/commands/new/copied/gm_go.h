@@ -1,0 +1,1 @@
+../../../../plugin-api/go/gm/gm_go.h

@@ -1,0 +1,1 @@
+../../../../plugin-api/go/gm/testing.go
