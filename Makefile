@@ -14,13 +14,16 @@ built = $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 BIN ?= $(built)/gm-native
 ASSETS ?= $(abspath $(built))/assets
 INSTALL ?= install
+# Further options of `make deb` for cargo-deb, such as --deb-version.
+DEB_OPTIONS ?=
 
 share = $(DESTDIR)$(PREFIX)/share
 doc = $(share)/doc/gm-native
-unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
+units = $(DESTDIR)$(PREFIX)/lib/systemd/system
+sysusers = $(DESTDIR)$(PREFIX)/lib/sysusers.d/gm-native.conf
 pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
-.PHONY: help build dist install install-files uninstall demo clean
+.PHONY: help build dist install install-files uninstall deb deb-package demo clean
 .PHONY: test test-all long deps fmt clippy doc doctest tests matrix deny
 .PHONY: soak walks deaths rollouts fuzz miri sanitize hammer
 .PHONY: bench bench-quick bench-deploy bench-logging
@@ -66,18 +69,38 @@ install-files: ## the same, and never builds: for root, who need not have cargo
 	find docs -type f -exec $(INSTALL) -D -m 644 {} "$(doc)/{}" \;
 	$(INSTALL) -m 644 packaging/simple.ini packaging/advanced.ini packaging/gm-native.logrotate "$(doc)/examples"
 	$(INSTALL) -m 755 packaging/gm-native.init "$(doc)/examples"
-	$(INSTALL) -d "$(dir $(unit))"
-	sed 's|^ExecStart=/usr/local/|ExecStart=$(PREFIX)/|' packaging/gm-native.service > "$(unit)"
-	chmod 644 "$(unit)"
+	$(INSTALL) -d "$(units)"
+	for unit in gm-native.service gm-native@.service; do \
+		sed 's|^ExecStart=/usr/local/|ExecStart=$(PREFIX)/|' packaging/$$unit > "$(units)/$$unit" && \
+		chmod 644 "$(units)/$$unit" || exit 1; \
+	done
+	$(INSTALL) -D -m 644 packaging/gm-native.sysusers "$(sysusers)"
 
 uninstall: ## remove what install put there
 	rm -f "$(DESTDIR)$(PREFIX)/bin/gm-native" "$(DESTDIR)$(PREFIX)/bin/gm-native-worker" "$(share)"/man/man1/gm-native.1 "$(share)"/man/man1/gm-native-*.1 \
 		"$(share)/man/man5/gm-native.ini.5" \
 		"$(share)/bash-completion/completions/gm-native" "$(share)/zsh/site-functions/_gm-native" \
-		"$(share)/fish/vendor_completions.d/gm-native.fish" "$(unit)" \
+		"$(share)/fish/vendor_completions.d/gm-native.fish" \
+		"$(units)/gm-native.service" "$(units)/gm-native@.service" "$(sysusers)" \
 		"$(share)/pkgconfig/gm-plugin.pc" \
 		$(patsubst plugin-api/include/%,"$(DESTDIR)$(PREFIX)/include/%",$(wildcard plugin-api/include/*))
 	rm -rf "$(doc)"
+
+# The files of Debian's package that are not in the checkout as they are. cargo-deb takes them from there (Cargo.toml).
+# Debian has licences in one file, and a place of its own for completions of zsh.
+staged = target/deb
+
+deb: ## build a Debian package, and one of its debug symbols, in target/debian
+	$(CARGO) build --profile $(PROFILE) --locked --bins
+	@$(MAKE) --no-print-directory deb-package
+
+deb-package: ## the same of what is built
+	@scripts/install-packaging-tools build
+	rm -rf "$(staged)"
+	@$(MAKE) --no-print-directory install-files DESTDIR="$(staged)" PREFIX=/usr
+	rm "$(staged)"/usr/share/doc/gm-native/LICENSE-*
+	mv "$(staged)/usr/share/zsh/site-functions" "$(staged)/usr/share/zsh/vendor-completions"
+	$(CARGO) deb --no-build --locked --profile $(PROFILE) --dbgsym $(DEB_OPTIONS)
 
 # What it is, in ten seconds after the build.
 demo: ## show what it does, in ten seconds after the build
@@ -91,9 +114,12 @@ test: deps ## run all that has to pass
 
 test-all: test long ## run everything in make test, and the tests that take minutes
 
-# What takes too long for everyday use: every system call of a real run fails once, in each kind of process.
+# What takes too long for everyday use: every system call of a real run fails once, in each kind of process; the Debian
+# package is built, installed and upgraded.
 long: deps ## run the tests that take minutes
+	scripts/install-packaging-tools
 	$(CARGO) test --locked --test behaviour failing_calls:: -- --ignored
+	$(CARGO) test --locked --test packaging debian:: -- --ignored
 
 # The peers that the tests talk to: gearmand, the gearman CLI, and the client libraries of users.
 deps: ## install the programs that the tests talk to

@@ -60,6 +60,11 @@ const SECTIONS: [Section; 4] = [
     (
         "FILES",
         &[
+            (
+                "gm-native-worker",
+                "What workers run, where it lies beside gm-native and is of the same build: it takes less memory. Not \
+                 for use by hand.",
+            ),
             ("./workers", "The libraries, unless you set worker_dir: NAME.so or libNAME.so is the function NAME."),
             (
                 "/var/lib/gm-native/INSTANCE",

@@ -62,6 +62,8 @@ fn every_file_is_installed_and_uninstalled() {
         "share/fish/vendor_completions.d/gm-native.fish",
         "share/zsh/site-functions/_gm-native",
         "lib/systemd/system/gm-native.service",
+        "lib/systemd/system/gm-native@.service",
+        "lib/sysusers.d/gm-native.conf",
         "share/man/man5/gm-native.ini.5",
         "share/pkgconfig/gm-plugin.pc",
         "include/gm_plugin.h",
@@ -84,8 +86,10 @@ fn every_file_is_installed_and_uninstalled() {
     expected.insert("opt/gm/bin/gm-native-worker".into(), 0o755);
     expected.insert("opt/gm/share/doc/gm-native/examples/gm-native.init".into(), 0o755);
     assert_eq!(files(dir.path()), expected);
-    let unit = fs::read_to_string(dir.path().join("opt/gm/lib/systemd/system/gm-native.service")).unwrap();
-    assert!(unit.contains("\nExecStart=/opt/gm/bin/gm-native "), "{unit}");
+    for unit in ["gm-native.service", "gm-native@.service"] {
+        let unit = fs::read_to_string(dir.path().join("opt/gm/lib/systemd/system").join(unit)).unwrap();
+        assert!(unit.contains("\nExecStart=/opt/gm/bin/gm-native "), "{unit}");
+    }
 
     make("install-files", dir.path());
     assert_eq!(files(dir.path()), expected, "a second time changes nothing");

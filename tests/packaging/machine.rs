@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -101,23 +102,34 @@ impl Machine {
         done.out()
     }
 
-    fn enter(&self, script: &str) -> Finished {
-        let (script_file, outer) = (self.dir.path().join("script"), self.dir.path().join("outer"));
-        fs::write(&script_file, script).unwrap();
-        fs::write(&outer, self.mounts(&script_file)).unwrap();
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-e"]).arg(outer).env(MARK, self.dir.path());
-        run(&mut command, b"", DEADLINE).unwrap_or_else(|hung| panic!("{script} hung: {hung:?}"))
+    /// Runs a script in it as it is: nothing of gm-native is installed.
+    pub fn enter(&self, script: &str) -> Finished {
+        self.start("exec chroot . sh /root/script\n", script, DEADLINE)
     }
 
-    /// Mounts it, puts into it what an operator has before the installation, and runs the script there.
+    /// The same, after the commands that start the machine. They run in its root.
+    pub fn start(&self, commands: &str, script: &str, deadline: Duration) -> Finished {
+        let (script_file, outer) = (self.dir.path().join("script"), self.dir.path().join("outer"));
+        fs::write(&script_file, script).unwrap();
+        fs::write(&outer, self.mounts(&script_file) + commands).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--cgroup", "--fork", "--kill-child", "sh", "-e"]).arg(outer);
+        run(command.env(MARK, self.dir.path()), b"", deadline).unwrap_or_else(|hung| panic!("{script} hung: {hung:?}"))
+    }
+
+    /// What was written to descriptor 8, which a script run with [`Machine::start`] can bind a file to.
+    pub fn printed(&self) -> String {
+        fs::read_to_string(self.dir.path().join("out")).unwrap()
+    }
+
+    /// Mounts it, and puts into it what an operator has before the installation, and the script.
     fn mounts(&self, script: &Path) -> String {
         let [dir, repository] = [self.dir.path(), repository()].map(|path| path.display().to_string());
         let program = PathBuf::from(env!("CARGO_BIN_EXE_gm-native"));
         let built = program.parent().unwrap().display();
         let (library, server, script) = (library(), self.gearmand.server(), script.display());
         format!(
-            "exec 9< {script}\nmount --make-rprivate /\nmount -t tmpfs tmpfs {dir}\nmkdir {dir}/upper {dir}/work {dir}/root\n\
+            "exec 9< {script} 8> {dir}/out\nmount --make-rprivate /\nmount -t tmpfs tmpfs {dir}\nmkdir {dir}/upper {dir}/work {dir}/root\n\
              mount -t overlay overlay -o lowerdir=/,upperdir={dir}/upper,workdir={dir}/work {dir}/root\n\
              cd {dir}/root\nmount -t proc proc proc\nmount --rbind /dev dev\nmount -t tmpfs tmpfs run\n\
              mkdir -p srv/workers etc/gm-native root/gm-native/target/release\n\
@@ -127,7 +139,7 @@ impl Machine {
              root/gm-native\n\
              mkdir root/gm-native/plugin-api && cp -r {repository}/plugin-api/include root/gm-native/plugin-api\n\
              cp -r {built}/gm-native {built}/gm-native-worker {built}/assets root/gm-native/target/release\n\
-             cat <&9 > root/script\nexec 9<&-\nexec chroot . sh /root/script\n",
+             cat <&9 > root/script\nexec 9<&-\n",
             library = library.display()
         )
     }

@@ -5,7 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod booted;
 mod containers;
+mod debian;
 mod debug_files;
 mod documents;
 mod faults;

@@ -55,7 +55,7 @@ fn the_init_script_is_installed_and_used_as_written() {
 /// The other commands talk to a systemd that runs, which there is none of here: service.rs plays it.
 #[test]
 fn the_unit_can_be_enabled() {
-    let commands = block("running.md", "systemctl enable");
+    let commands = block("running.md", "systemctl daemon-reload");
     assert!(commands.contains("systemctl enable --now gm-native\n"), "{commands}");
     let Some(machine) = Machine::with(&["systemctl"]) else { return };
     let units = "/etc/systemd/system/multi-user.target.wants";
