@@ -209,6 +209,7 @@ impl Core {
         now: Duration,
     ) {
         let ended: Vec<PendingRequest> = self
+            .commands
             .requests
             .0
             .extract_if(.., |pending| matches!(pending.goal, Goal::Ended(worker) if worker == id))
