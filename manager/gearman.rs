@@ -7,5 +7,6 @@ pub mod admin;
 pub mod client;
 mod dial;
 pub mod packet;
+pub(crate) mod queues;
 
 pub use dial::ServerError;

@@ -22,6 +22,7 @@ mod manager;
 pub(crate) mod out_of_memory;
 pub(crate) mod pause_records;
 pub(crate) mod poison_jobs;
+pub(crate) mod queues;
 pub(crate) mod recent_output;
 pub(crate) mod reconcile;
 pub(crate) mod requeue;

@@ -354,7 +354,7 @@ ConfigKey::new("response_timeout", "10", "limit for a worker without a job to re
 0 is never")
 .global(plain!(response_timeout, SECONDS))
 .at_least_ms(100),
-ConfigKey::new("queue_check", "30", "how often the queues of the job servers are checked; 0 is never").not_yet()
+ConfigKey::new("queue_check", "30", "how often the queues of the job servers are checked; 0 is never")
 .global(plain!(queue_check, SECONDS))
 .at_least_ms(100),
 ConfigKey::new(

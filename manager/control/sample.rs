@@ -25,6 +25,7 @@ pub(crate) fn sample_status() -> StatusReply {
         paused_by: None,
         paused_since: None,
         scaled_to: None,
+        queue_warnings: Vec::new(),
         note: None,
     };
     let worker = |pid, state| WorkerStatus {

@@ -118,6 +118,9 @@ pub struct FunctionStatus {
     /// How many workers it has on request, until the next reload.
     #[serde(default)]
     pub scaled_to: Option<u32>,
+    /// What is wrong with its queues at the job servers, a clause each. They are part of the note, too.
+    #[serde(default)]
+    pub queue_warnings: Vec<String>,
     /// What an operator should know about it.
     pub note: Option<String>,
 }

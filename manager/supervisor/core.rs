@@ -13,6 +13,7 @@ mod job_timeouts;
 mod liveness;
 mod lost_jobs;
 mod pauses;
+mod queues;
 mod reload;
 mod requests;
 mod retries;
@@ -52,6 +53,8 @@ use liveness::LivenessRounds;
 pub(crate) use liveness::{LivenessRound, WorkerLiveness};
 pub(crate) use lost_jobs::JobReply;
 use pauses::PausedFunctions;
+use queues::Queues;
+pub(crate) use queues::{QueueLengths, QueueReading};
 use reload::PendingReload;
 use requests::Requests;
 use retries::Retries;
@@ -110,6 +113,7 @@ pub(crate) struct Core {
     jobs: JobRecords,
     servers: Vec<JobServerState>,
     liveness_rounds: LivenessRounds,
+    queues: Queues,
     warned: Warned,
     actions: Vec<Action>,
 }
@@ -205,6 +209,7 @@ impl Core {
             jobs: JobRecords::default(),
             servers,
             liveness_rounds: LivenessRounds { last: now, rescan: None },
+            queues: Queues::default(),
             warned: Warned::default(),
             actions: Vec::new(),
         };
@@ -242,6 +247,7 @@ impl Core {
             Input::ScoreboardRead(seen) => self.scoreboard_read(&seen, now),
             Input::LivenessRead(round, seen) => self.liveness_read(&round, seen, now),
             Input::FailuresRead(reading) => self.failures_read(reading, now),
+            Input::QueuesRead { server, readings } => self.queues_read(server, readings, now),
             Input::ClearAttempts(of) => self.clear_attempts(&of),
             Input::Retry { function, asked } => self.retry(function, asked, now),
             Input::Rollback { function, version, asked } => self.roll_back(&function, version, asked, now),

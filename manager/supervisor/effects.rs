@@ -12,13 +12,14 @@ mod lookups;
 mod output_label;
 mod post_mortems;
 mod probes;
+mod queues;
 mod reload;
 mod scans;
 mod status;
 mod versions;
 mod workers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -51,6 +52,7 @@ use counters::RetiredCounts;
 use event_log::EventLog;
 use post_mortems::PostMortems;
 use probes::Probes;
+pub(crate) use queues::QueueAnswer;
 pub(crate) use reload::log_target;
 use scans::{DirectoryScans, FinishedScan};
 pub(crate) use status::manager_state;
@@ -88,6 +90,8 @@ pub(crate) struct Effects {
     probes: Probes,
     post_mortems: PostMortems,
     guardian: Guardian,
+    /// Job servers that were asked about their queues and have not answered yet.
+    asked_queues: BTreeSet<usize>,
     out_of_memory: OutOfMemoryWatch,
     lost_jobs: LostJobs,
     /// Counters of workers that have exited, by function.
@@ -125,7 +129,7 @@ pub(crate) struct EffectResources {
     pub store: Store,
 }
 
-/// The result of a background thread.
+/// The result of a background thread or task.
 pub(crate) enum BackgroundResult {
     /// The contents of the worker directories.
     Files(FinishedScan),
@@ -136,6 +140,8 @@ pub(crate) enum BackgroundResult {
         /// Its version, if it sent one.
         version: Option<ServerVersion>,
     },
+    /// The queues of a job server.
+    Queues(QueueAnswer),
 }
 
 impl Effects {
@@ -167,6 +173,7 @@ impl Effects {
             probes: Probes::default(),
             post_mortems,
             guardian,
+            asked_queues: BTreeSet::new(),
             out_of_memory: OutOfMemoryWatch::new(Path::new("/")),
             lost_jobs: LostJobs { requeues: Requeues::default(), denied: DenyList::new()?, orphaned: BTreeMap::new() },
             past: BTreeMap::new(),
@@ -312,14 +319,6 @@ impl Effects {
  a crash of the manager)",
 explained(&error)
 ));
-        }
-    }
-
-    /// Turns the result of a background thread into an input.
-    pub(crate) fn background_input(&mut self, found: BackgroundResult) -> Input {
-        match found {
-            BackgroundResult::Files(scan) => self.finish_scan(scan),
-            BackgroundResult::Version { server, version } => Input::Version { server, version },
         }
     }
 

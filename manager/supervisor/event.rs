@@ -6,6 +6,7 @@ mod examined;
 mod jobs;
 mod level;
 mod line;
+mod queues;
 mod requests;
 mod unresponsive;
 
@@ -23,6 +24,7 @@ pub(crate) use death::{Death, DeathContext, LIBRARY_EXITED};
 pub(crate) use examined::ExaminedWorker;
 pub(crate) use jobs::{AwaitedJob, EndingJob, FailingFunction, QuarantineEvent, RecoveredFunction};
 pub(crate) use line::{counted, serving, several};
+pub(crate) use queues::{GrowingQueue, QueueCondition, RecoveredQueue, UnservedFunction, UntakenJobs, are, wait};
 pub(crate) use requests::{EndedRequest, PausedFunction, ReceivedRequest, ServedVersion};
 pub(crate) use unresponsive::UnresponsiveWorker;
 
@@ -462,6 +464,14 @@ pub(crate) enum Event {
         /// How many, since the last report.
         jobs: u64,
     },
+    /// A function's queue at a job server grows while all its workers are busy.
+    QueueGrowing(GrowingQueue),
+    /// Jobs wait at a job server although workers are idle.
+    JobsNotTaken(UntakenJobs),
+    /// No worker of any host serves a function.
+    FunctionUnserved(UnservedFunction),
+    /// What one of the three events before has reported is over.
+    QueueRecovered(RecoveredQueue),
     /// A command asks the manager for something. Reported with the user who asks.
     RequestReceived(ReceivedRequest),
     /// A function is paused. Reported when that begins, and every hour.

@@ -4,6 +4,7 @@ mod kill_requests;
 mod log_level;
 mod loop_input;
 mod owned_paths;
+mod queue_checks;
 mod reload;
 mod requests;
 
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::core::{Core, Input};
-use super::effects::{EffectResources, Effects, LoopAction};
+use super::effects::{BackgroundResult, EffectResources, Effects, LoopAction};
 use super::event::{Event, counted, seconds};
 use crate::logging::{Logger, Reopened};
 use crate::plugins::watcher::{WatchEvent, WatchEvents};
@@ -73,6 +74,8 @@ pub(crate) struct Manager {
     /// just passed would then seem to be already handled.
     due: Option<Duration>,
     rescan: Option<Duration>,
+    /// When the queues of the job servers are checked next.
+    queue_check: Option<Duration>,
     reloads: ReloadSchedule,
     places: OwnedPaths,
     /// Where changes of the worker directories come in.
@@ -118,7 +121,7 @@ impl Manager {
         core.restore_pauses(effects.saved_pauses());
         core.kill_at_signal(audience.signals_that_kill());
         let announce = Some(announce);
-        let (due, rescan, settle, end) = (None, None, None, None);
+        let (due, rescan, queue_check, settle, end) = (None, None, None, None, None);
         let mut manager = Self {
             core,
             effects,
@@ -129,6 +132,7 @@ impl Manager {
             foreground,
             due,
             rescan,
+            queue_check,
             reloads,
             places,
             notices,
@@ -171,6 +175,7 @@ impl Manager {
         // A program that became this one by exec may have left children, whose SIGCHLD will not come again.
         while self.effects.reap() {}
         self.rescan_later();
+        self.check_queues_later();
     }
 
     fn rescan_later(&mut self) {
@@ -185,8 +190,14 @@ impl Manager {
             self.reap();
         }
         if let Some(found) = news.found {
-            let input = self.effects.background_input(found);
-            self.input(input);
+            match found {
+                BackgroundResult::Queues(answer) => self.queues_listed(answer),
+                BackgroundResult::Files(scan) => {
+                    let input = self.effects.finish_scan(scan);
+                    self.input(input);
+                }
+                BackgroundResult::Version { server, version } => self.input(Input::Version { server, version }),
+            }
         }
         self.take_due(clock::now());
         if let Some(request) = news.request {
@@ -223,6 +234,9 @@ impl Manager {
             self.effects.look_at_memory();
             self.keep_places();
             self.input(Input::Rescan);
+        }
+        if is_due(self.queue_check) {
+            self.check_queues();
         }
         if is_due(self.reloads.due()) {
             self.reload();
@@ -384,7 +398,7 @@ impl Manager {
         }
         let own =
             [self.due, self.service.watchdog_due(), self.settle, self.rescan, self.reloads.due(), self.waiting.due()];
-        let own = own.into_iter().chain([self.log_level_until]);
+        let own = own.into_iter().chain([self.log_level_until, self.queue_check]);
         let effects = [self.effects.next_due(), self.effects.resume_due()];
         own.chain(effects).flatten().min()
     }

@@ -51,6 +51,7 @@ mod pid_file;
 mod prefetch;
 mod progress;
 mod quarantine;
+mod queues;
 mod releases;
 mod reload;
 mod removed_files;

@@ -65,6 +65,8 @@ pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
     let planned = || status.functions.iter().filter(|function| function.workers_planned > 0);
     all.extend(planned().filter_map(|function| unserved(function, status)));
     all.extend(planned().filter_map(failing).map(warning));
+    let queues = planned().filter(|function| !is_short(function)).flat_map(queues);
+    all.extend(queues.map(warning));
     let any_paused = status.functions.iter().any(|function| function.paused_by.is_some());
     if planned().next().is_none() && !any_paused && status.state == ManagerState::Running {
         // Without any library the manager waits for the first one.
@@ -124,12 +126,21 @@ fn paused(function: &FunctionStatus) -> Option<String> {
     Some(format!("{}: paused by {} since {}", escape(function.name.as_str()), escape(by), escape(since)))
 }
 
+/// Workers are missing: their note includes everything else.
+fn is_short(function: &FunctionStatus) -> bool {
+    function.workers_ready < function.workers_planned
+}
+
+/// What is wrong with its queues.
+fn queues(function: &FunctionStatus) -> impl Iterator<Item = String> {
+    let name = escape(function.name.as_str());
+    function.queue_warnings.iter().map(move |text| format!("{name}: {}", escape(text)))
+}
+
 /// Half of its jobs fail, or more.
 fn failing(function: &FunctionStatus) -> Option<String> {
     let is_high = function.failing.as_ref().is_some_and(|rate| rate.high);
-    // If workers are missing, their note includes it.
-    let is_reported = function.workers_ready < function.workers_planned;
-    let text = failures(function).filter(|_| is_high && !is_reported)?;
+    let text = failures(function).filter(|_| is_high && !is_short(function))?;
     Some(format!("{}: {text}", escape(function.name.as_str())))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::liveness::{LivenessRound, WorkerLiveness};
 use super::lost_jobs::JobReply;
+use super::queues::QueueReading;
 use super::rollouts::CanaryCounts;
 use crate::config::{Config, JobServerAddress};
 use crate::control::AttemptsOf;
@@ -117,6 +118,13 @@ pub(crate) enum Input {
     LivenessRead(LivenessRound, Vec<WorkerLiveness>),
     /// The counters of a function of [`Core::failures_to_read`](super::Core::failures_to_read) were read.
     FailuresRead(FailureReading),
+    /// A job server has listed its queues; `None` if it did not.
+    QueuesRead {
+        /// Which server.
+        server: usize,
+        /// Those of our functions that it knows.
+        readings: Option<Vec<QueueReading>>,
+    },
     /// A job is to get all its attempts again.
     ClearAttempts(AttemptsOf),
     /// `retry` was requested for a function.
@@ -164,6 +172,7 @@ impl Input {
                 | Self::ScoreboardRead(_)
                 | Self::FailuresRead(_)
                 | Self::ClearAttempts(_)
+                | Self::QueuesRead { .. }
                 | Self::Version { .. }
         )
     }

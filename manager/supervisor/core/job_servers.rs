@@ -100,6 +100,16 @@ impl JobServerState {
         self.up.len()
     }
 
+    /// Whether it is in the configuration.
+    pub(super) fn is_used(&self) -> bool {
+        self.used
+    }
+
+    /// The workers connected to it.
+    pub(super) fn connected_workers(&self) -> impl Iterator<Item = &WorkerId> {
+        self.up.iter()
+    }
+
     /// Jobs that waited there until a sleeping worker asked by itself.
     pub(crate) fn lost_wake_ups(&self) -> u64 {
         self.lost_wake_ups.all

@@ -35,6 +35,8 @@ pub(crate) struct FunctionView {
     pub pause: Option<Pause>,
     /// How many workers it has on request.
     pub scaled_to: Option<u32>,
+    /// What is wrong with its queues, and needs attention: a clause each.
+    pub queue_warnings: Vec<String>,
     /// Why it is not served as planned.
     pub note: Option<String>,
 }
@@ -82,6 +84,7 @@ impl Core {
             let version = self.catalog.version(&name);
             let refused = self.catalog.refused().find(|(function, ..)| **function == name);
             let excluded = self.plan.excluded.iter().find(|(function, _)| *function == name);
+            let (queue_warnings, queue_notes) = self.queue_warnings(&name);
             let failing = self.is_not_restarted(&name) || self.backing_off(&name, now).is_some();
             FunctionView {
                 version: version.map(|version| version.hash),
@@ -111,10 +114,11 @@ impl Core {
                     let ignored = self.catalog.ignored_files(&name);
                     let ignored = (!ignored.is_empty())
                         .then(|| format!("not served: {}, which holds it too", ignored.join(", ")));
-                    let notes: Vec<String> =
-                        paused.into_iter().chain(scaled).chain(pinned).chain(more).chain(ignored).collect();
+                    let notes = paused.into_iter().chain(scaled).chain(pinned).chain(more).chain(ignored);
+                    let notes: Vec<String> = notes.chain(queue_warnings.iter().cloned()).chain(queue_notes).collect();
                     (!notes.is_empty()).then(|| notes.join("; "))
                 },
+                queue_warnings,
                 name,
             }
         })

@@ -116,7 +116,7 @@ impl Effects {
     }
 
     /// Passes a scan to the core; starts the next one if something has changed in the meantime.
-    pub(super) fn finish_scan(&mut self, finished: FinishedScan) -> Input {
+    pub(crate) fn finish_scan(&mut self, finished: FinishedScan) -> Input {
         let news: Vec<String> =
             finished.unwatched.iter().filter(|text| !self.scans.unwatched.contains(text)).cloned().collect();
         news.into_iter().for_each(|text| self.report_error(text));

@@ -169,6 +169,7 @@ fn function(core: &Core, view: FunctionView, counts: FunctionCounts, now: Durati
         paused_by: view.pause.as_ref().map(|pause| pause.by.clone()),
         paused_since: view.pause.map(|pause| pause.since),
         scaled_to: view.scaled_to,
+        queue_warnings: view.queue_warnings,
         note: view.note,
         name: view.name,
     }

@@ -32,6 +32,8 @@ impl Event {
             | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
+            Self::QueueGrowing(_) | Self::JobsNotTaken(_) | Self::FunctionUnserved(_) => Level::Warn,
+            Self::QueueRecovered(_) => Level::Warn,
             // During its start: it had no job.
             Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus | ExitReason::Stop, .. } => {
                 Level::Proc

@@ -230,6 +230,10 @@ impl Event {
                  for a job that was submitted for a later time)",
                 counted(*jobs, "job")
             ),
+            Self::QueueGrowing(queue) => queue.line(),
+            Self::JobsNotTaken(jobs) => jobs.line(),
+            Self::FunctionUnserved(function) => function.line(),
+            Self::QueueRecovered(recovered) => recovered.line(),
             Self::Draining { by, workers, seconds, kills_at } => format!(
                 "{by}: draining {}, for {seconds:.0} s at most; the {} signal kills what is left",
                 counted(*workers, "worker"),

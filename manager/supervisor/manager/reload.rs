@@ -121,6 +121,7 @@ impl Manager {
                 self.report_changes(by, &changes);
                 self.notices = self.effects.notices();
                 self.rescan_later();
+                self.check_queues_later();
                 let requests = requests.into_iter().map(|request| request.request).collect();
                 self.input(Input::Reload(Box::new(config), requests));
             }
