@@ -25,6 +25,7 @@ pub mod stop;
 mod stopping;
 pub mod submit;
 mod table;
+pub mod top;
 pub mod versions;
 
 use std::ffi::{OsStr, OsString};
@@ -96,6 +97,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Stop(args)) => stop::run(cli, args),
         Some(Command::LogLevel(args)) => steering::log_level(cli, args),
         Some(Command::Events(args)) => with_manager(cli, |control| events::run(control, args, format(args.json))),
+        Some(Command::Top) => with_manager(cli, top::run),
         Some(Command::Managers(args)) => managers::list(format(args.json)),
         Some(Command::Crashes(args)) => crashes::run(cli, args),
         Some(Command::Quarantine(args)) => quarantine::run(cli, args),

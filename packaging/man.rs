@@ -44,7 +44,7 @@ const SECTIONS: [Section; 4] = [
     (
         "ENVIRONMENT",
         &[
-            ("NO_COLOR", "Do not colour the log on a terminal."),
+            ("NO_COLOR", "Do not colour the log on a terminal, nor top."),
             (
                 "SUPERVISOR_ENABLED",
                 "Set by supervisord: lines on standard output carry their date, since it adds none.",
@@ -91,7 +91,7 @@ const NOT_IN_TIME: (&str, &str) = ("5", "Not done after --timeout; the manager g
 const USAGE: (&str, &str) = ("2", "Usage or configuration error.");
 
 /// Every command.
-const VERBS: [Verb; 22] = [
+const VERBS: [Verb; 23] = [
     Verb {
         name: "status",
         exit: &[
@@ -113,6 +113,22 @@ const VERBS: [Verb; 22] = [
             ("gm-native -c gm.ini status --check=live", "For a liveness probe: whether the manager answers."),
         ],
         see_also: &["gm-native-events(1)", "gm-native-versions(1)"],
+    },
+    Verb {
+        name: "top",
+        exit: &[
+            ("0", "You quit."),
+            ("1", "The terminal cannot be used."),
+            ("2", "Usage or configuration error, or standard output is no terminal that top can draw on."),
+            NO_MANAGER,
+            REFUSED,
+            LATE,
+        ],
+        examples: &[
+            ("gm-native -c gm.ini top", "Press ? for the keys."),
+            ("NO_COLOR=1 gm-native -c gm.ini top", "Without colours."),
+        ],
+        see_also: &["gm-native-status(1)", "gm-native-events(1)"],
     },
     Verb {
         name: "events",

@@ -51,6 +51,12 @@ pub struct Cli {
 pub enum Command {
     /// Show the functions, workers and job servers of a running manager
     Status(StatusArgs),
+    /// Show a running manager live in a terminal: functions with their rates, workers, events
+    ///
+    /// Keys pause, resume, restart, scale and roll back functions and end jobs, as the commands of these names do; ? lists
+    /// them. What takes something away is asked before it is done. It needs a terminal with at least 40 x 10 characters.
+    /// With NO_COLOR set, it uses no colours. If the manager goes away, top says so and waits for it.
+    Top,
     /// Print what a running manager decided, and why
     ///
     /// Without --follow or --since: the last thousand events. The manager keeps no more than these.

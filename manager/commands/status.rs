@@ -202,7 +202,7 @@ fn job(worker: &WorkerStatus) -> String {
 }
 
 /// A short time, with tenths while they matter.
-fn short(seconds: f64) -> String {
+pub(super) fn short(seconds: f64) -> String {
     if seconds < 60.0 { format!("{:.1}s", seconds.max(0.0)) } else { age(seconds as u64) }
 }
 

@@ -11,7 +11,7 @@ pub(crate) fn now() -> Duration {
 }
 
 /// Stands for a moment that never comes, for waits that an [`Instant`] cannot represent.
-const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+pub(crate) const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The moment after `wait`; if an [`Instant`] cannot represent it, one that never comes.
 pub(crate) fn after(wait: Duration) -> Instant {

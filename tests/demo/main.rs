@@ -8,6 +8,7 @@ mod support;
 mod dev;
 mod guide;
 mod readme;
+mod top;
 
 use std::path::Path;
 use std::process::Command;

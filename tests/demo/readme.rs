@@ -40,6 +40,8 @@ fn every_command_has_its_test() {
             "cp target/release/libgreet.so workers/",
             "gm-native -c gm.ini -P gm.pid -d",
             "gm-native -c gm.ini status",
+            // In a terminal: tests/deploy/top.rs.
+            "gm-native -c gm.ini top",
             "gm-native -c gm.ini events",
             "gm-native -c gm.ini rollback greet",
             "kill $(cat gm.pid)",

@@ -25,4 +25,5 @@ mod rollouts_in_a_row;
 mod shared_workers;
 mod siblings;
 mod steering;
+mod top;
 mod transient_failures;

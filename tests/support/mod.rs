@@ -31,6 +31,7 @@ pub mod plugins;
 pub mod program;
 pub mod scripted_server;
 pub mod scripted_worker;
+pub mod tmux;
 pub mod wait;
 pub mod watchdog;
 pub mod wire;
