@@ -350,7 +350,7 @@ ConfigKey::new("echo_interval", "30", "how often a silent connection is tested w
 .global(plain!(echo_interval, SECONDS))
 .at_least_ms(100),
 ConfigKey::new("echo_timeout", "10", "limit for the answer to that ECHO").global(plain!(echo_timeout, NONZERO_SECONDS)),
-ConfigKey::new("response_timeout", "10", "limit for a worker without a job to respond to the manager, which then kills and replaces it; \
+ConfigKey::new("response_timeout", "10", "limit for a worker that runs no job to respond to the manager, which then kills and replaces it; \
 0 is never")
 .global(plain!(response_timeout, SECONDS))
 .at_least_ms(100),

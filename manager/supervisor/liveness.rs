@@ -1,4 +1,4 @@
-//! Decides when a worker without a job counts as unresponsive. Pure.
+//! Decides when a worker that runs no job counts as unresponsive. Pure.
 //!
 //! A worker stamps its scoreboard whenever it has polled, so an idle one does so every `echo_interval`, when it wakes to
 //! test its connections. When the stamp is old, the manager asks: it sends a command, which wakes a worker that can be
@@ -15,7 +15,7 @@ const LOOKS: u32 = 10;
 /// What is known of a worker's liveness.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// It has stamped its scoreboard lately, or has a job.
+    /// It has stamped its scoreboard lately, or runs a job.
     #[default]
     Heard,
     /// It was asked.
@@ -50,7 +50,7 @@ pub(crate) struct SilenceLimits {
 pub(crate) struct LivenessReading {
     /// When it last polled.
     pub stamp: Option<Duration>,
-    /// It may be in a job, or in something else that has a limit of its own.
+    /// It may be in a job's function, or its state has a limit of its own.
     pub is_excused: bool,
     /// The state of its process, if it was read.
     pub process: RunState,

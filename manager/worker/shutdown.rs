@@ -102,6 +102,14 @@ impl Worker {
         Some(since.saturating_add(self.limits.stop_timeout))
     }
 
+    /// When a worker that drains, and waits for room to send an answer, has to poll, so that the manager can tell it from
+    /// one that hangs: it reads no commands any more.
+    pub(super) fn stamp_due(&self) -> Option<Duration> {
+        let interval = Some(self.limits.echo_interval).filter(|interval| !interval.is_zero());
+        let waits = self.draining.is_some() && self.sessions.iter().any(ServerSession::is_answering);
+        Some(self.polled.saturating_add(interval.filter(|_| waits)?))
+    }
+
     /// A job has just ended, so the deadline for the last answers starts again.
     pub(super) fn extend_drain(&mut self, now: Duration) {
         if let Some(since) = &mut self.draining {

@@ -145,6 +145,7 @@ impl Worker {
             self.startup.registration.next_due(),
             self.renewal.as_ref().and_then(|renewal| renewal.next_due(self.limits.stop_timeout)),
             self.drain_due(),
+            self.stamp_due(),
             self.grabs.grabs_blocked_until,
         ];
         sessions.chain(own.into_iter().flatten()).min()

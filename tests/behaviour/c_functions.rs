@@ -83,6 +83,22 @@ fn a_job_whose_answer_is_sent_is_done_whatever_the_library_does_when_it_frees_it
     assert!(manager.events().iter().all(|event| event["event"] != "job_quarantined"), "{}", manager.log());
 }
 
+/// M26: its job has no timeout any more, and its caller would wait for ever.
+#[test]
+fn a_worker_that_hangs_between_a_job_and_its_answer_is_replaced() {
+    let (gearmand, manager) = served("echo_interval = 100ms\nresponse_timeout = 500ms\nmax_packet = 1M");
+    for (how, process) in [("stop", "stopped"), ("hang", "other")] {
+        wait_serving(&manager, "act");
+        let worker = worker(&manager);
+        let failure = Job::act(&gearmand, how, &format!("{how} before the answer")).failure();
+        assert!(failure.starts_with("the worker stopped responding after this job had run"), "{how}: {failure}");
+        let told = manager.wait_event("worker_unresponsive", |event| pid(event) == worker);
+        assert_eq!((&told["process"], &told["sending"]), (&process.into(), &true.into()), "{told}");
+        let died = death(&manager, worker);
+        assert_eq!([&died["at"], &died["disposition"]], ["job", "failed"], "{how}: {died}");
+    }
+}
+
 #[test]
 fn sizes_that_no_packet_has_are_failures_and_no_crashes() {
     let (gearmand, manager) = served("");

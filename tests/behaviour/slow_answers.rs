@@ -2,6 +2,7 @@
 //! lost, and whoever dies is judged for what it was at.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Request, answer};
@@ -9,10 +10,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::fixture::{Job, acting, library, lines, path, touch, wait_busy, wait_serving};
+use crate::fixture::{Job, acting, library, lines, path, pid, touch, wait_busy, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::scripted_server::{Peer, ScriptedServer};
+use crate::support::wait::{DEADLINE, wait_for};
 
 /// More than the kernel holds.
 const MUCH: usize = 30_000_000;
@@ -40,6 +42,12 @@ fn held(ini: &str) -> Held {
     touch(&gate);
     manager.wait_status("its function to return", |status| (status["workers"][0]["jobs"] == 1).then_some(()));
     Held { stopped, other, manager, job, worker, notes }
+}
+
+/// Whether this worker is in this state.
+fn state(status: &Value, worker: Pid, state: &str) -> Option<()> {
+    let workers = status["workers"].as_array()?;
+    workers.iter().any(|found| pid(found) == worker && found["state"] == state).then_some(())
 }
 
 #[track_caller]
@@ -199,6 +207,49 @@ fn a_stop_waits_for_an_answer_that_nobody_reads() {
     assert_eq!(lines(&notes), ["u"]);
     assert!(manager.wait_exit().success());
     assert!(Path::new(&gate).exists());
+}
+
+/// M26, S7: a worker whose answer waits for its server is not silent, also while it drains.
+#[test]
+fn a_worker_that_waits_for_a_slow_server_is_not_unresponsive() {
+    for drains in [false, true] {
+        let Held { stopped, other: _other, manager, job, worker, notes } =
+            held("echo_interval = 100ms\nresponse_timeout = 2");
+        if drains {
+            manager.signal(Signal::SIGHUP);
+            manager.wait_status("it to drain", |status| state(status, worker, "draining"));
+        }
+        // Twice as long as it takes until a silent worker is killed.
+        let began = Instant::now();
+        wait_for("a while", DEADLINE, || (began.elapsed() > Duration::from_secs(6)).then_some(()));
+        stopped.cont();
+        assert_eq!(job.result().len(), MUCH);
+        assert_eq!(lines(&notes), ["u"], "it was done again: {}", manager.log());
+        assert_eq!(manager.events().into_iter().find(|event| event["event"] == "worker_unresponsive"), None);
+    }
+}
+
+/// M26: one that hangs meanwhile is, and its job is done by another.
+#[test]
+fn a_worker_that_is_stopped_while_its_answer_waits_is_replaced() {
+    for drains in [false, true] {
+        let ini = "echo_interval = 100ms\nresponse_timeout = 500ms\nstop_timeout = 100ms";
+        let Held { stopped, other: _other, manager, job, worker, notes } = held(ini);
+        if drains {
+            manager.signal(Signal::SIGHUP);
+            manager.wait_status("it to drain", |status| state(status, worker, "draining"));
+        }
+        kill(worker, Signal::SIGSTOP).unwrap();
+        stopped.cont();
+        let died = death(&manager, worker);
+        assert_eq!(
+            json!([died["at"], died["sending"], died["disposition"]]),
+            json!(["job", true, "unclear"]),
+            "{died}"
+        );
+        assert_eq!(job.news().last().map(JobEvent::is_end), Some(true));
+        assert_eq!(lines(&notes), ["u", "u"], "{}", manager.log());
+    }
 }
 
 /// S7: the kernel's deadline, or the end of a connection, ends that one; its job is done again elsewhere.

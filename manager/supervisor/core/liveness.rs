@@ -1,4 +1,5 @@
-//! Workers that do not respond although they have no job: stopped by SIGSTOP, deadlocked, or stuck in the kernel.
+//! Workers that do not respond although they run no job's function: stopped by SIGSTOP, deadlocked, or stuck in the
+//! kernel.
 //!
 //! The manager reads the stamps of all workers in rounds, together with a re-scan if there is one, and looks more
 //! often at a worker only while that worker owes an answer (see [`Liveness`]).
@@ -101,7 +102,8 @@ impl Core {
     fn worker_heard(&mut self, seen: &WorkerLiveness, now: Duration) {
         let Some(worker) = self.workers.get(&seen.worker) else { return };
         let is_draining = matches!(worker.state, WorkerState::Draining { .. });
-        // A draining worker reads no commands, but polls at least every `stop_timeout`.
+        // A draining worker reads no commands, but polls at least every `stop_timeout`, or every `echo_interval` while an
+        // answer waits for room. Its destructors have a `stop_timeout`, too.
         let extra = if is_draining { self.config.stop_timeout } else { Duration::ZERO };
         let limits = SilenceLimits {
             silence: self.config.echo_interval.saturating_mul(2),
@@ -109,7 +111,8 @@ impl Core {
         };
         let reading = LivenessReading {
             stamp: seen.stamp,
-            is_excused: !worker.state.polls() || seen.activity.is_none_or(|activity| is_excused(activity, is_draining)),
+            is_excused: !worker.state.polls()
+                || seen.activity.is_none_or(|activity| activity == WorkerActivity::Running),
             process: seen.process,
         };
         let (liveness, verdict) = worker.liveness.look(reading, now, limits);
@@ -135,8 +138,9 @@ impl Core {
         let heard = seen.stamp.filter(|stamp| *stamp <= asked).unwrap_or(asked);
         let functions = worker.names();
         let (seconds, process) = (seconds(now.saturating_sub(heard)), seen.process);
+        let is_answering = seen.activity.is_some_and(WorkerActivity::has_job);
         self.report_with_pid(worker.pid, |pid| {
-            Event::WorkerUnresponsive(UnresponsiveWorker { pid, functions, seconds, process, is_killed })
+            Event::WorkerUnresponsive(UnresponsiveWorker { pid, functions, seconds, process, is_answering, is_killed })
         });
     }
 
@@ -153,15 +157,5 @@ impl Core {
         let from_outside = seen.process == RunState::Stopped;
         self.canary_died(&worker, None, from_outside, "its worker stopped responding outside a job", now);
         self.workers.insert(seen.worker, worker);
-    }
-}
-
-/// Whether something else limits how long a worker may do this without polling. A worker polls while an answer of it is
-/// pending, but as long as it drains it waits for that answer as for a job.
-fn is_excused(activity: WorkerActivity, is_draining: bool) -> bool {
-    match activity {
-        WorkerActivity::Running | WorkerActivity::Answering | WorkerActivity::Disconnected => true,
-        WorkerActivity::AnswerPending => is_draining,
-        WorkerActivity::Starting | WorkerActivity::Idle | WorkerActivity::Draining => false,
     }
 }

@@ -80,7 +80,8 @@ impl Core {
     /// answer may have been sent, so nobody can send another: if the job may not run twice, it goes on the deny list,
     /// and the next worker that receives it fails it.
     fn deny_waiting(&mut self, worker: &WorkerRecord, exit_report: &ExitReport) {
-        if worker.ended_by_us(exit_report.end).is_some_and(|reason| reason != ExitReason::JobTimeout) {
+        let by_itself = [None, Some(ExitReason::JobTimeout), Some(ExitReason::Unresponsive)];
+        if !by_itself.contains(&worker.ended_by_us(exit_report.end)) {
             return;
         }
         let reason = format!("worker {} before this job's answer was sent whole", how(exit_report));
@@ -156,6 +157,10 @@ impl Core {
         let (on_crash, on_timeout) = (self.config.on_crash(&function), self.config.on_timeout(&function));
         let policy = match (worker.ended_by_us(exit_report.end), worker.is_overdue(lost)) {
             (Some(ExitReason::JobTimeout), _) => on_timeout,
+            // Its library may hang after each run of this job.
+            (Some(ExitReason::Unresponsive), _) if matches!(exit_report.exit_cause, ExitCause::Answering(_)) => {
+                on_crash
+            }
             (Some(_), _) => return None,
             (None, false) => on_crash,
             // It was past its timeout, and then crashed: it runs again only if both policies allow that.
@@ -183,6 +188,10 @@ impl Core {
                 format!("timed out: it ran for {ran:.3} s; its timeout is {timeout} s, and timeout_grace {grace} s")
             }
             (true, None) => format!("timed out: it ran for {ran:.3} s"),
+            (false, _) if worker.ended_by_us(end) == Some(ExitReason::Unresponsive) => {
+                "the worker stopped responding after this job had run, before its answer was sent, and was killed"
+                    .into()
+            }
             (false, _) if matches!(exit_report.exit_cause, ExitCause::Answering(_)) => {
                 format!("worker {} after this job had run for {ran:.3} s, before its answer was sent", how(exit_report))
             }

@@ -60,6 +60,8 @@ struct Stage {
     awaited: usize,
     /// When workers last polled, and what their processes are doing, for those that have stopped responding.
     silent: BTreeMap<u64, (Duration, RunState)>,
+    /// What workers are doing that are not idle.
+    activities: BTreeMap<u64, WorkerActivity>,
 }
 
 fn identity(ino: u64) -> FileIdentity {
@@ -135,6 +137,7 @@ impl Stage {
             examined: Vec::new(),
             unique: "u",
             silent: BTreeMap::new(),
+            activities: BTreeMap::new(),
         };
         stage.take(first);
         stage
@@ -214,7 +217,8 @@ impl Stage {
         let seen = |&(worker, with_process): &(WorkerId, bool)| {
             let (polled, process) = self.silent.get(&worker.0).copied().unwrap_or((self.now, RunState::Other));
             let process = if with_process { process } else { RunState::Other };
-            WorkerLiveness { worker, stamp: Some(polled), activity: Some(WorkerActivity::Idle), process }
+            let activity = self.activities.get(&worker.0).copied().or(Some(WorkerActivity::Idle));
+            WorkerLiveness { worker, stamp: Some(polled), activity, process }
         };
         let seen = round.workers.iter().map(seen).collect();
         let actions = self.core.handle(Input::LivenessRead(round, seen), self.now);

@@ -6,7 +6,7 @@ use super::line::several;
 use crate::plugins::name::FunctionName;
 use crate::system::process::RunState;
 
-/// A worker that has no job and does not respond.
+/// A worker that runs no job's function and does not respond.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct UnresponsiveWorker {
     /// Its process.
@@ -18,6 +18,9 @@ pub(crate) struct UnresponsiveWorker {
     pub seconds: f64,
     /// What its process is doing.
     pub process: RunState,
+    /// Whether it owes the answer of a job whose function has returned.
+    #[serde(rename = "sending")]
+    pub is_answering: bool,
     /// Whether it is killed. Otherwise it is left alone.
     #[serde(rename = "killed")]
     pub is_killed: bool,
@@ -25,16 +28,17 @@ pub(crate) struct UnresponsiveWorker {
 
 impl UnresponsiveWorker {
     pub(super) fn line(&self) -> String {
-        let Self { pid, functions, seconds, process, is_killed } = self;
+        let Self { pid, functions, seconds, process, is_answering, is_killed } = self;
         let process = match process {
             RunState::Traced => "a debugger or another tracer is attached",
             RunState::Stopped => "it was stopped, by SIGSTOP or from a terminal",
             RunState::Uninterruptible => "it is stuck in a system call, in state D",
-            RunState::Other => "its main thread is stuck in something else than a job",
+            RunState::Other => "its main thread is stuck in something else than a job's function",
         };
+        let job = if *is_answering { "has a job's answer to send" } else { "has no job" };
         let next = if *is_killed { "it is killed and replaced" } else { "it is left alone" };
         format!(
-            "{}: worker {pid} has no job and has not responded for {seconds:.0} s: {process}; {next}",
+            "{}: worker {pid} {job} and has not responded for {seconds:.0} s: {process}; {next}",
             several(functions)
         )
     }

@@ -24,6 +24,11 @@ static void hang(void *bytes) {
     for (;;) pause();
 }
 
+static void stop(void *bytes) {
+    (void)bytes;
+    raise(SIGSTOP);
+}
+
 static void *map(size_t size) {
     return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
@@ -91,6 +96,9 @@ GM_FUNCTION(act) {
     CASE("crash after") return gm_result_owned(job, strdup("x"), 1, crash);
     CASE("crash after much") return gm_result_owned(job, map(LARGE), LARGE, crash);
     CASE("hang after") return gm_result_owned(job, strdup("x"), 1, hang);
+    /* Longer than max_packet: it is freed before the answer is sent. */
+    CASE("stop before the answer") return gm_result_owned(job, map(LARGE), LARGE, stop);
+    CASE("hang before the answer") return gm_result_owned(job, map(LARGE), LARGE, hang);
     CASE("huge result") return gm_result(job, "x", (size_t)1 << 40);
     CASE("huge exception") return gm_exception(job, "x", (size_t)1 << 40);
     CASE("huge handed over") return gm_result_owned(job, how, (size_t)1 << 40, NULL);

@@ -358,6 +358,26 @@ fn deaths_while_a_job_is_answered_are_counted() {
     }
 }
 
+/// Its library may hang after each run of the job. A worker that was given a job after all, when it was killed, says
+/// nothing about that job.
+#[test]
+fn a_worker_that_stops_responding_before_its_answer_is_sent_counts_against_the_job() {
+    for (exit_cause, deaths) in [(ExitCause::Answering as fn(_) -> _, Some(1)), (ExitCause::InJob, None)] {
+        let mut stage = one("[GearmanManager]\ncount = 1\nmax_attempts = 1\n");
+        stage.silent.insert(1, (stage.now, RunState::Stopped));
+        for _ in 0..120 {
+            stage.later(Duration::from_secs(1));
+        }
+        stage.take_actions();
+        stage.ends(1, exit_report(KILLED, exit_cause(job(1, Duration::from_secs(1)).unwrap()), 3));
+        let answers: Vec<_> = stage.take_actions().into_iter().filter(|line| line.starts_with("answer")).collect();
+        assert_eq!(stage.dispositions()[0].1, deaths);
+        assert_eq!((answers.len(), stage.denied.len()), (deaths.map_or((0, 0), |_| (1, 1))), "{answers:?}");
+        let words = "answer the worker stopped responding after this job had run, before its answer was sent";
+        assert!(answers.iter().all(|answer| answer.starts_with(words)), "{answers:?}");
+    }
+}
+
 /// Why a worker gave up, which its exit code says only once its function has returned.
 #[test]
 fn a_worker_whose_connection_was_broken_is_reported_as_such() {

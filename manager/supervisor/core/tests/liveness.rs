@@ -83,6 +83,29 @@ fn a_round_comes_with_a_rescan_or_by_itself() {
     assert_eq!(stage.core.liveness_due_at(), Some(stage.now + SECOND * 45), "it was done");
 }
 
+/// A job has its timeout. Nothing else that a worker does takes it long without a poll.
+#[test]
+fn only_a_job_that_runs_excuses_silence() {
+    use WorkerActivity::{AnswerPending, Answering, Disconnected, Draining, Idle, Running, Starting};
+    for activity in [Starting, Idle, Running, Answering, Draining, Disconnected, AnswerPending] {
+        for drains in [false, true] {
+            let mut stage = two_functions();
+            if drains {
+                let config = stage.core.config.clone();
+                stage.input(Input::Reload(Box::new(config), Vec::new())).serves(5).serves(6);
+            }
+            stage.activities.insert(1, activity);
+            stage.falls_silent(1, RunState::Stopped);
+            stage.seconds(120);
+            let is_killed = stage.take_actions().contains(&"kill 1".into());
+            assert_eq!(is_killed, activity != Running, "{activity:?}, {drains}");
+            let told: Vec<bool> = stage.unresponsive().iter().map(|worker| worker.is_answering).collect();
+            let is_answering = matches!(activity, Answering | AnswerPending);
+            assert_eq!(told, vec![is_answering; usize::from(is_killed)], "{activity:?}, {drains}");
+        }
+    }
+}
+
 /// A worker that is told to drain, and hangs instead, would hold up its successor if there is no surge.
 #[test]
 fn a_draining_worker_that_hangs_is_killed_too() {
