@@ -3,19 +3,27 @@
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::history::{Fault, Link};
 use crate::jobs::FUNCTIONS;
 use crate::proxy::{Condition, Cut};
+use crate::support::wait::{DEADLINE, try_wait_for, wait_for};
 use crate::world::{MANAGERS, SERVERS, World};
+
+mod operator;
+
+/// Within this time of a worker's death there is mostly a process that examines it.
+const EXAMINATION: Duration = Duration::from_millis(300);
 
 /// Draws what happens next, does it, and undoes it when its time is over.
 pub struct Chaos {
     rng: Rng,
     /// Faults that last, each until when.
     lasting: Vec<(Instant, Lasting)>,
+    /// Workers that are stopped for good, until their managers have replaced them.
+    frozen: Vec<(usize, Pid)>,
 }
 
 /// A fault that lasts, and whom it has.
@@ -30,15 +38,18 @@ enum Lasting {
     DiskFull(usize),
     ResolverMute,
     Removed(usize, &'static str),
+    Paused(usize, &'static str),
 }
 
 /// What brings a fault about, where there is something that can have it.
 type Act = fn(&mut Chaos, &mut World);
 
 /// Kinds of faults, and how often each comes.
-const KINDS: [(u32, Act); 15] = [
+const KINDS: [(u32, Act); 22] = [
     (10, Chaos::kill_child),
     (4, Chaos::stop_child),
+    (3, Chaos::freeze_worker),
+    (4, Chaos::disturb_examination),
     (2, Chaos::kill_manager),
     (3, Chaos::stop_manager),
     (1, Chaos::restart_manager),
@@ -50,6 +61,11 @@ const KINDS: [(u32, Act); 15] = [
     (5, Chaos::deploy),
     (2, Chaos::remove),
     (2, Chaos::roll_back),
+    (3, Chaos::pause),
+    (2, Chaos::scale),
+    (1, Chaos::restart_workers),
+    (3, Chaos::end_job),
+    (4, Chaos::resubmit),
     (2, Chaos::fill_disk),
     (2, Chaos::mute_resolver),
 ];
@@ -57,7 +73,7 @@ const KINDS: [(u32, Act); 15] = [
 impl Chaos {
     /// The chaos with this seed.
     pub fn new(seed: u64) -> Self {
-        Self { rng: Rng::with_seed(seed), lasting: Vec::new() }
+        Self { rng: Rng::with_seed(seed), lasting: Vec::new(), frozen: Vec::new() }
     }
 
     /// Does the next thing. Returns after how many more answers the one after that is due, and when at the latest.
@@ -76,18 +92,21 @@ impl Chaos {
         (self.rng.u64(5..60), next.map_or(latest, |next| next.min(latest)))
     }
 
-    /// Ends everything that lasts.
+    /// Ends everything that lasts, and waits until no worker is frozen any more.
     pub fn heal(&mut self, world: &mut World) {
         while let Some(next) = self.lasting.iter().map(|(until, _)| *until).min() {
             self.undo(world, next);
         }
+        wait_for("frozen workers to be replaced", DEADLINE, || self.thaw().is_empty().then_some(()));
     }
 
     /// Ends what lasts until `now`.
     fn undo(&mut self, world: &mut World, now: Instant) {
         let (due, later) = std::mem::take(&mut self.lasting).into_iter().partition(|(until, _)| *until <= now);
         self.lasting = later;
-        let due: Vec<(Instant, Lasting)> = due;
+        let mut due: Vec<(Instant, Lasting)> = due;
+        // A manager that goes on answers commands again.
+        due.sort_by_key(|(_, lasting)| !matches!(lasting, Lasting::ManagerStopped(_)));
         for (_, lasting) in due {
             match lasting {
                 Lasting::ChildStopped(manager, pid) => world.signal_child(manager, pid, Signal::SIGCONT),
@@ -116,6 +135,7 @@ impl Chaos {
                     world.fault(Fault::ResolverAnswers);
                 }
                 Lasting::Removed(manager, function) => world.deploy(manager, function, "good"),
+                Lasting::Paused(manager, function) => self.resume(world, manager, function),
             }
         }
     }
@@ -126,6 +146,12 @@ impl Chaos {
 
     fn has(&self, is: impl Fn(Lasting) -> bool) -> bool {
         self.lasting.iter().any(|(_, lasting)| is(*lasting))
+    }
+
+    /// The workers that are still frozen.
+    fn thaw(&mut self) -> &[(usize, Pid)] {
+        self.frozen.retain(|(_, pid)| is_stopped(*pid));
+        &self.frozen
     }
 
     /// A manager that is not stopped.
@@ -166,6 +192,26 @@ impl Chaos {
         self.last(Lasting::ChildStopped(manager, pid), 20..3000);
     }
 
+    /// Stops a worker, and lets nobody continue it.
+    fn freeze_worker(&mut self, world: &mut World) {
+        let manager = self.rng.usize(..MANAGERS);
+        let Some(pid) = self.rng.choice(world.workers(manager)) else { return };
+        world.fault(Fault::WorkerFrozen { manager, pid: pid.as_raw() });
+        let _ = kill(pid, Signal::SIGSTOP);
+        self.frozen.push((manager, pid));
+    }
+
+    /// Has a worker crash, and kills or stops what examines it.
+    fn disturb_examination(&mut self, world: &mut World) {
+        let Some(manager) = self.manager() else { return };
+        let Some(worker) = self.rng.choice(world.workers(manager)) else { return };
+        world.signal_child(manager, worker, Signal::SIGSEGV);
+        let signal = if self.rng.bool() { Signal::SIGKILL } else { Signal::SIGSTOP };
+        let Some(pid) = try_wait_for(EXAMINATION, || world.examination(manager)) else { return };
+        world.fault(Fault::ExaminationSignalled { manager, pid: pid.as_raw(), signal: signal.to_string() });
+        let _ = kill(pid, signal);
+    }
+
     fn kill_manager(&mut self, world: &mut World) {
         if let Some(manager) = self.manager() {
             world.kill_manager(manager);
@@ -179,10 +225,12 @@ impl Chaos {
         self.last(Lasting::ManagerStopped(manager), 20..2000);
     }
 
-    /// Not while a worker of its is stopped: a stop waits for that, and so would everything here.
+    /// Not while a worker of its is stopped: a stop waits for that, and so would everything here. A frozen one is not
+    /// replaced during a stop, but killed at its end.
     fn restart_manager(&mut self, world: &mut World) {
         let Some(manager) = self.manager() else { return };
-        if self.has(|lasting| matches!(lasting, Lasting::ChildStopped(of, _) if of == manager)) {
+        let is_frozen = self.thaw().iter().any(|(of, _)| *of == manager);
+        if is_frozen || self.has(|lasting| matches!(lasting, Lasting::ChildStopped(of, _) if of == manager)) {
             return;
         }
         let signals = [Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGINT];
@@ -246,15 +294,6 @@ impl Chaos {
         self.last(Lasting::Removed(manager, function), 20..1000);
     }
 
-    fn roll_back(&mut self, world: &mut World) {
-        let Some(manager) = self.manager() else { return };
-        let function = FUNCTIONS[self.rng.usize(..FUNCTIONS.len())];
-        // It may have no earlier version, which the output shows. Nor is it waited for: that could be what is stopped here.
-        let finished = world.managers[manager].command("rollback", &["--no-wait", function]);
-        let output = String::from_utf8_lossy(&[finished.stdout, finished.stderr].concat()).trim().to_owned();
-        world.fault(Fault::RolledBack { manager, function: function.into(), output });
-    }
-
     fn fill_disk(&mut self, world: &mut World) {
         let manager = self.rng.usize(..MANAGERS);
         if manager >= world.disks.len() || self.has(|lasting| lasting == Lasting::DiskFull(manager)) {
@@ -274,4 +313,10 @@ impl Chaos {
         world.set_resolver_mute(true);
         self.last(Lasting::ResolverMute, 100..3000);
     }
+}
+
+/// Whether a process is there, and stopped.
+fn is_stopped(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
 }

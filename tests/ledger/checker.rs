@@ -46,6 +46,7 @@ struct Death<'a> {
     sub: &'a str,
     at: Time,
     end: &'a str,
+    on_request: bool,
 }
 
 /// The end of a client's connection.
@@ -143,7 +144,9 @@ impl<'a> Story<'a> {
             Record::Broken { since, why, .. } => {
                 self.broken.insert(sub, Break { since: *since, at, why });
             }
-            Record::WorkerDied { end, .. } => self.deaths.push(Death { sub, at, end }),
+            Record::WorkerDied { end, on_request, .. } => {
+                self.deaths.push(Death { sub, at, end, on_request: *on_request });
+            }
             _ => {}
         }
     }
@@ -280,6 +283,9 @@ impl Judge<'_> {
         if ended.is_some_and(|ended| ended.by == Closer::Cut && ended.at <= again) {
             return Some(Cause { text: "connection cut".into(), excuses_two_at_once: true });
         }
+        if self.windows.was_resubmitted(sub, assigned, again) {
+            return Some(Cause { text: "resubmitted from quarantine".into(), excuses_two_at_once: false });
+        }
         let span = assigned..=again.saturating_add(LOG_DELAY);
         if let Some(death) = story.deaths.iter().find(|death| death.sub == sub && span.contains(&death.at)) {
             return Some(Cause { text: format!("worker died: {}", death.end), excuses_two_at_once: false });
@@ -301,8 +307,10 @@ impl Judge<'_> {
 fn failure(story: &Story<'_>, sub: &str, warnings: &str, expected: Expected) -> Option<&'static str> {
     let ran_bad = story.runs.iter().any(|run| run.sub == sub && run.mood != "good");
     let died = story.deaths.iter().any(|death| death.sub == sub);
+    let was_asked = story.deaths.iter().any(|death| death.sub == sub && death.on_request);
     match expected {
         _ if warnings.is_empty() => None,
+        _ if warnings.contains("ended by an operator") => was_asked.then_some("ended by an operator"),
         Expected::Fails => Some("as asked"),
         Expected::Dies if died => Some("killed its workers, as asked"),
         _ if ran_bad => Some("bad version"),
@@ -343,7 +351,9 @@ pub fn faults(history: &[Entry]) -> BTreeMap<String, usize> {
 fn name(fault: &Fault) -> String {
     match fault {
         Fault::ChildSignalled { signal, .. } => format!("child {signal}"),
+        Fault::ExaminationSignalled { signal, .. } => format!("examination {signal}"),
         Fault::ManagerSignalled { signal, .. } => format!("manager {signal}"),
+        Fault::Steered { command, .. } => command.split(' ').next().unwrap_or_default().to_owned(),
         Fault::Disturbed { how, .. } => how.split(['(', ' ']).next().unwrap_or_default().to_lowercase(),
         Fault::Deployed { mood, .. } => format!("deploy {mood}"),
         other => {

@@ -57,7 +57,16 @@ pub enum Record {
     /// A manager has started a worker.
     WorkerStarted { manager: usize, pid: i32, generation: u64 },
     /// A manager reported a worker's death: of what, and in which job.
-    WorkerDied { manager: usize, pid: i32, generation: u64, sub: Option<String>, end: String, disposition: String },
+    WorkerDied {
+        manager: usize,
+        pid: i32,
+        generation: u64,
+        sub: Option<String>,
+        end: String,
+        disposition: String,
+        /// Whether `kill` had asked for the end of that job.
+        on_request: bool,
+    },
     /// A manager was asked for its status: how long it took, if it answered.
     Status { manager: usize, asked: Time, answered: bool },
 }
@@ -167,6 +176,10 @@ pub enum Fault {
     ManagerContinued { manager: usize },
     /// A signal to a child of a manager's.
     ChildSignalled { manager: usize, pid: i32, signal: String },
+    /// SIGSTOP to a worker, which nobody continues.
+    WorkerFrozen { manager: usize, pid: i32 },
+    /// A signal to the process that examines a dead worker.
+    ExaminationSignalled { manager: usize, pid: i32, signal: String },
     /// A signal to the manager.
     ManagerSignalled { manager: usize, signal: String },
     /// The connections of a link are disturbed from now on: delayed, throttled, split or stalled.
@@ -189,6 +202,10 @@ pub enum Fault {
     ResolverAnswers,
     /// An earlier version is asked for.
     RolledBack { manager: usize, function: String, output: String },
+    /// A job in quarantine is submitted again.
+    Resubmitted { manager: usize, sub: String, output: String },
+    /// Another command that changes what a manager does.
+    Steered { manager: usize, command: String, output: String },
 }
 
 /// Where a process of the test writes its records.

@@ -28,7 +28,7 @@ pub struct Job {
 }
 
 /// A step of the library, how it ends, and how often it comes in 1,000 jobs.
-const STEPS: [(u32, Expected, &str); 15] = [
+const STEPS: [(u32, Expected, &str); 17] = [
     (720, Expected::Done, "take"),
     (60, Expected::Done, "size"),
     (40, Expected::Done, "print"),
@@ -43,6 +43,8 @@ const STEPS: [(u32, Expected, &str); 15] = [
     (25, Expected::Fails, "panic"),
     (5, Expected::Dies, "crash"),
     (3, Expected::Dies, "segv"),
+    (2, Expected::Dies, "overflow"),
+    (2, Expected::Dies, "exit"),
     (2, Expected::Dies, "hang"),
 ];
 

@@ -31,7 +31,8 @@ const MARK: &[u8] = b"gm-native ledger st.: ";
 /// Failures show soon, and nothing waits long.
 const INI: &str = "count = 3\ntimeout = 4\ntimeout_grace = 500ms\ngraceful_shutdown_wait_time = 20\n\
     canary_seconds = 500ms\ncanary_jobs = 5\nsettle_time = 20ms\nbackoff_max = 1\nmax_runs_per_worker = 200\n\
-    worker_restart_splay = 50\nrescan_interval = 1\nmax_memory = 300M\necho_interval = 2\n";
+    worker_restart_splay = 50\nrescan_interval = 1\nmax_memory = 300M\necho_interval = 1\n\
+    response_timeout = 2\nstop_timeout = 2\n";
 
 /// What the second manager has besides: its workers hold several jobs, long ones too, from their fourth one on.
 fn prefetching(manager: usize) -> String {
@@ -58,6 +59,8 @@ pub struct World {
     pub history: Arc<History>,
     /// HOST:PORT of each server as clients reach it.
     pub for_clients: Vec<String>,
+    /// The same as each manager reaches it.
+    for_managers: Vec<Vec<String>>,
     library: Vec<u8>,
     versions: usize,
     dir: TempDir,
@@ -86,9 +89,21 @@ impl World {
         let for_managers: Vec<_> = (0..MANAGERS).map(|manager| addresses(Party::Manager(manager))).collect();
         let library = fs::read(plugins::example("gm_test_ledger")).unwrap();
         let (managers, disks, versions) = (Vec::new(), Vec::new(), 0);
-        let mut world =
-            Self { managers, disks, machine, servers, network, history, for_clients, library, versions, dir };
-        for (number, addresses) in for_managers.into_iter().enumerate() {
+        let mut world = Self {
+            managers,
+            disks,
+            machine,
+            servers,
+            network,
+            history,
+            for_clients,
+            for_managers,
+            library,
+            versions,
+            dir,
+        };
+        for number in 0..MANAGERS {
+            let addresses = world.for_managers[number].clone();
             let ini = format!("{INI}{}", prefetching(number));
             let setup = Setup::new(&world.named(addresses)).ini(&ini).verbosity(verbosity);
             let state = setup.dir().join("state");
@@ -160,6 +175,36 @@ impl World {
         let pid = self.managers[manager].pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         children.split_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect()
+    }
+
+    /// The workers of a manager.
+    pub fn workers(&self, manager: usize) -> Vec<Pid> {
+        let is_worker = |pid: &Pid| {
+            let title = title(*pid);
+            title.starts_with("gm-native: ") && !title.starts_with("gm-native: guardian")
+        };
+        self.children(manager).into_iter().filter(is_worker).collect()
+    }
+
+    /// The process that examines a dead worker for a manager, if there is one.
+    pub fn examination(&self, manager: usize) -> Option<Pid> {
+        self.children(manager).into_iter().find(|pid| title(*pid).contains("--gm-native-postmortem"))
+    }
+
+    /// Has a manager do something, without waiting until it is done: that could wait for what is stopped here. An error is
+    /// what the command said.
+    pub fn steer(&self, manager: usize, verb: &str, args: &[&str]) -> Result<(), String> {
+        let finished = self.managers[manager].command(verb, &[&["--no-wait"], args].concat());
+        let output = (finished.out() + &finished.err()).trim().to_owned();
+        let command = format!("{verb} {}", args.join(" "));
+        self.fault(Fault::Steered { manager, command, output: output.clone() });
+        if finished.status.success() { Ok(()) } else { Err(output) }
+    }
+
+    /// The number of the server that a manager knows by this name.
+    pub fn server_of(&self, manager: usize, name: &str) -> Option<usize> {
+        let (_, port) = name.rsplit_once(':')?;
+        self.for_managers[manager].iter().position(|address| address.rsplit_once(':').is_some_and(|(_, of)| of == port))
     }
 
     /// Sends a child of a manager's a signal. It may have gone.
@@ -247,6 +292,11 @@ impl World {
     }
 }
 
+/// The command line of a process, which a worker replaces by what it does.
+fn title(pid: Pid) -> String {
+    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).into_owned()
+}
+
 /// What a process holds.
 #[derive(Debug, Clone, Copy)]
 pub struct Holds {
@@ -265,7 +315,16 @@ fn worker_record(manager: usize, event: &Value) -> Option<(Time, Record)> {
         "worker_started" => Record::WorkerStarted { manager, pid, generation: generation()? },
         "worker_died" => {
             let (end, disposition) = (text("end")?, text("disposition").unwrap_or_default());
-            Record::WorkerDied { manager, pid, generation: generation()?, sub: text("unique"), end, disposition }
+            let on_request = event["on_request"] == true;
+            Record::WorkerDied {
+                manager,
+                pid,
+                generation: generation()?,
+                sub: text("unique"),
+                end,
+                disposition,
+                on_request,
+            }
         }
         _ => return None,
     };

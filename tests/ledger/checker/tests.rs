@@ -74,6 +74,10 @@ fn broken(sub: &str) -> Record {
 }
 
 fn died(sub: &str, pid: i32) -> Record {
+    died_in(sub, pid, false)
+}
+
+fn died_in(sub: &str, pid: i32, on_request: bool) -> Record {
     Record::WorkerDied {
         manager: 0,
         pid,
@@ -81,6 +85,7 @@ fn died(sub: &str, pid: i32) -> Record {
         sub: Some(sub.into()),
         end: "killed by SIGKILL".into(),
         disposition: "requeued".into(),
+        on_request,
     }
 }
 
@@ -166,6 +171,10 @@ fn failures_have_causes() {
         (Dies, vec![started("1.0", 11), died("1.0", 11)], "killed", Some("killed its workers, as asked")),
         (Done, vec![in_mood("1.0", 11, "fail")], "this version fails", Some("bad version")),
         (Done, vec![started("1.0", 11), died("1.0", 11)], "killed", Some("its workers died")),
+        (Done, vec![died_in("1.0", 11, true)], "ended by an operator: it ran", Some("ended by an operator")),
+        (Dies, vec![died_in("1.0", 11, true)], "ended by an operator: it ran", Some("ended by an operator")),
+        // Nobody had asked.
+        (Done, vec![died("1.0", 11)], "ended by an operator: it ran", None),
         // Without a word to the caller, or a reason in the history.
         (Fails, vec![started("1.0", 11)], "", None),
         (Done, vec![started("1.0", 11)], "it just failed", None),
@@ -215,6 +224,37 @@ fn a_second_run_needs_a_cause() {
         assert_eq!(counted, cause.into_iter().collect::<Vec<_>>(), "{between:?}");
         assert_eq!(account.violations.is_empty(), cause.is_some(), "{between:?}");
     }
+}
+
+/// Its workers died, its caller was told, and an operator submits it again: each run has a cause.
+#[test]
+fn a_job_that_was_submitted_again_from_quarantine_may_run_again() {
+    let resubmitted = |sub: &str| Record::Fault(Fault::Resubmitted { manager: 0, sub: sub.into(), output: "".into() });
+    let run = |resubmission: Vec<Record>| {
+        let before = [submitted("1.0", Dies), assigned("1.0", 5), started("1.0", 11), died("1.0", 11)];
+        let after = [assigned("1.0", 6), started("1.0", 12), died("1.0", 12)];
+        account([before.to_vec(), vec![failed("1.0", "killed")], resubmission, after.to_vec()].concat())
+    };
+    let account = run(vec![resubmitted("1.0")]);
+    assert_eq!((account.repeated, account.violations), ([("resubmitted from quarantine".into(), 1)].into(), vec![]));
+    let other = run(vec![submitted("2.0", Fails), failed("2.0", "as asked"), resubmitted("2.0")]);
+    assert!(!other.repeated.contains_key("resubmitted from quarantine"), "{:?}", other.repeated);
+    // One resubmission is one run more, and no excuse for two at once.
+    let records = vec![
+        submitted("1.0", Done),
+        assigned("1.0", 5),
+        started("1.0", 11),
+        resubmitted("1.0"),
+        assigned("1.0", 6),
+        started("1.0", 12),
+        overlap("1.0", 12),
+        assigned("1.0", 7),
+        started("1.0", 13),
+        ended("1.0", 13),
+        right("1.0"),
+    ];
+    let expected = ["1.0 ran 3 times, and 1 causes are known", "two at once, after: resubmitted from quarantine"];
+    assert_eq!(wrong(records), expected);
 }
 
 #[test]
@@ -389,7 +429,10 @@ fn faults_are_counted_by_name() {
         Record::Fault(Fault::Cut { link }),
         Record::Fault(Fault::Disturbed { link, how: "Delay(20ms)".into() }),
         Record::Fault(Fault::ChildSignalled { manager: 0, pid: 4, signal: "SIGKILL".into() }),
+        Record::Fault(Fault::ExaminationSignalled { manager: 0, pid: 4, signal: "SIGSTOP".into() }),
+        Record::Fault(Fault::WorkerFrozen { manager: 0, pid: 4 }),
+        Record::Fault(Fault::Steered { manager: 0, command: "scale mails 4".into(), output: "".into() }),
     ]);
     let names: Vec<_> = faults(&all).into_keys().collect();
-    assert_eq!(names, ["child SIGKILL", "cut", "delay"]);
+    assert_eq!(names, ["child SIGKILL", "cut", "delay", "examination SIGSTOP", "scale", "worker frozen"]);
 }

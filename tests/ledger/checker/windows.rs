@@ -1,5 +1,6 @@
 //! When each process and each link was not as it should be.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use crate::history::{Closer, Entry, Fault, Link, Party, Record, Time};
@@ -27,6 +28,7 @@ pub struct Windows {
     stopped_managers: BTreeMap<usize, Vec<Window>>,
     disturbed: BTreeMap<Link, Vec<Window>>,
     cuts: BTreeMap<Link, Vec<Window>>,
+    resubmissions: BTreeMap<String, Vec<Window>>,
     begins: BTreeMap<u64, Time>,
     ends: BTreeMap<u64, End>,
 }
@@ -70,6 +72,9 @@ impl Windows {
                 open(&mut self.cuts, *link, at);
                 close(&mut self.cuts, link, at);
             }
+            Fault::Resubmitted { sub, .. } => {
+                self.resubmissions.entry(sub.clone()).or_default().push((at, at));
+            }
             _ => {}
         }
     }
@@ -93,6 +98,11 @@ impl Windows {
     /// Whether the connections of a link were cut.
     pub fn was_cut(&self, link: Link, from: Time, until: Time) -> bool {
         overlaps(&self.cuts, &link, from, until)
+    }
+
+    /// Whether a job in quarantine was submitted again.
+    pub fn was_resubmitted(&self, sub: &str, from: Time, until: Time) -> bool {
+        overlaps(&self.resubmissions, sub, from, until)
     }
 
     /// Whether a link was disturbed, or its server stopped or dead, or its manager stopped.
@@ -129,6 +139,10 @@ fn close<K: Ord>(windows: &mut BTreeMap<K, Vec<Window>>, key: &K, at: Time) {
     }
 }
 
-fn overlaps<K: Ord>(windows: &BTreeMap<K, Vec<Window>>, key: &K, from: Time, until: Time) -> bool {
+fn overlaps<K, Q>(windows: &BTreeMap<K, Vec<Window>>, key: &Q, from: Time, until: Time) -> bool
+where
+    K: Ord + Borrow<Q>,
+    Q: Ord + ?Sized,
+{
     windows.get(key).is_some_and(|windows| windows.iter().any(|(begin, end)| *begin <= until && from <= *end))
 }

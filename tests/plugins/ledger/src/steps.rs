@@ -1,6 +1,7 @@
 //! What a job can be asked to do: well-behaved work, and what plugins do wrong.
 
 use std::hash::{DefaultHasher, Hasher};
+use std::hint::black_box;
 use std::time::Duration;
 
 use gm_plugin_api::{Failure, Job, JobResult, Log, Output};
@@ -23,7 +24,7 @@ unsafe extern "C" {
 /// | `data N` | N pieces of data of 10,000 bytes |
 /// | `fork` | leaves a child that holds all descriptors for a while |
 /// | `fail`, `panic` | the job ends so |
-/// | `crash`, `segv`, `exit` | the worker ends so |
+/// | `crash`, `segv`, `overflow` (of the stack), `exit` | the worker ends so |
 /// | `once STEP` | the step, but only in the first run |
 /// | `hang` | never ends by itself |
 /// | `polite` | ends when the worker is asked to stop |
@@ -65,6 +66,7 @@ fn step(line: &str, job: &Job, log: &mut Log, run: &Run) -> Result<usize, Failur
         "crash" => std::process::abort(),
         // SAFETY: none: nothing is mapped there, which is the point.
         "segv" => unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) },
+        "overflow" => drop(overflow(0)),
         "exit" => std::process::exit(0),
         "once" if run.is_first() => return step(rest, job, log, run),
         "once" => {}
@@ -86,6 +88,13 @@ fn step(line: &str, job: &Job, log: &mut Log, run: &Run) -> Result<usize, Failur
         _ => return Err(format!("no such step: {line}").into()),
     }
     Ok(0)
+}
+
+/// Calls itself until the stack is full.
+#[allow(unconditional_recursion)] // The stack is to be full.
+fn overflow(depth: u64) -> u64 {
+    let room = black_box([depth; 64]);
+    overflow(depth.wrapping_add(1)).wrapping_add(room[0])
 }
 
 /// A child in the worker's group that holds everything but the job's lock.
