@@ -26,6 +26,8 @@ use crate::system::{directory, private_dir};
 
 /// No record of ours is nearly this long; a file that someone left may be.
 const RECORD_MAX: u64 = 4 << 20;
+/// What `st_blocks` counts.
+const BLOCK: u64 = 512;
 /// The most that all files of a directory take, unless a single record is larger.
 pub(crate) const TOTAL_MAX: u64 = 512 << 20;
 
@@ -193,7 +195,7 @@ impl<T: Record> RecordDir<T> {
         }
     }
 
-    /// The ids of all records and workloads, the oldest first, and the bytes that each takes.
+    /// The ids of all records and workloads, the oldest first, and the bytes that each takes on the disk.
     ///
     /// # Errors
     /// The system's error.
@@ -203,7 +205,8 @@ impl<T: Record> RecordDir<T> {
             let Some(id) = id_of(&name) else { continue };
             let size = directory::stat_entry(&self.dir, OsStr::new(&name)).map_or(0, |found| {
                 let is_file = SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG;
-                if is_file { found.st_size.max(0).cast_unsigned() } else { 0 }
+                // By blocks: a sparse file may be as long as it likes.
+                if is_file { found.st_blocks.max(0).cast_unsigned().saturating_mul(BLOCK) } else { 0 }
             });
             let all = sizes.entry(id).or_default();
             *all = all.saturating_add(size);
@@ -414,6 +417,11 @@ mod tests {
             assert_eq!(surplus(&all, keep, total), gone, "{what}");
         }
         let (_state, path, dir) = dir();
+        dir.write(id(1), &report(1), None).unwrap();
+        dir.write(id(2), &report(2), None).unwrap();
+        let sparse = File::create(path.join(workload_name(id(2)))).unwrap();
+        sparse.set_len(1 << 40).unwrap();
+        assert_eq!(dir.prune(5, TOTAL_MAX).unwrap(), 0, "a sparse file takes no room");
         fs::write(path.join(".20261124-7.workload.new"), "its writer was killed").unwrap();
         for number in 1..=30 {
             dir.write(id(number), &report(1), Some(b"w")).unwrap();

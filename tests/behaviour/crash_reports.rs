@@ -5,14 +5,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::crashes;
 use crate::fixture::{Job, path, served, wait_busy, wait_serving};
+use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, wait_for};
 
 /// Where the manager's reports are.
-fn crashes(manager: &Manager) -> PathBuf {
+fn directory(manager: &Manager) -> PathBuf {
     manager.dir().join("state/crashes")
 }
 
@@ -20,7 +23,7 @@ fn crashes(manager: &Manager) -> PathBuf {
 #[track_caller]
 fn report(manager: &Manager, died: &Value) -> Value {
     let id = died["report"].as_str().unwrap_or_else(|| panic!("no report: {died}"));
-    let path = crashes(manager).join(format!("{id}.json"));
+    let path = directory(manager).join(format!("{id}.json"));
     wait_for("a crash report", DEADLINE, || serde_json::from_slice(&fs::read(&path).ok()?).ok())
 }
 
@@ -55,7 +58,7 @@ fn a_worker_that_is_killed_in_its_job_leaves_a_report() {
     assert!(report["library"].as_str().unwrap().contains("/store/"), "{report}");
     assert!(["manager", "kernel", "glibc"].iter().all(|of| !report["versions"][of].as_str().unwrap().is_empty()));
     assert!(report["usage"]["peak_kib"].as_u64().unwrap() > 1000, "{report}");
-    for file in fs::read_dir(crashes(&manager)).unwrap() {
+    for file in fs::read_dir(directory(&manager)).unwrap() {
         assert_eq!(file.unwrap().metadata().unwrap().mode() & 0o7777, 0o600);
     }
 }
@@ -99,6 +102,56 @@ fn a_crash_whose_report_cannot_be_written_has_its_line() {
     assert!(unkept.contains("act: job H:") && unkept.contains("/state/quarantine is no directory"), "{unkept}");
 }
 
+/// The process that examines a dead worker, while there is one.
+fn examination(manager: &Manager) -> Option<Pid> {
+    let examines = |pid: &Pid| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains("--gm-native-postmortem")
+    };
+    manager.processes().into_iter().find(examines)
+}
+
+/// Has a job crash, and sends this signal to what examines its worker. Returns the event of the examination, if the
+/// signal came before its end.
+#[track_caller]
+fn disturbed_examination(gearmand: &Gearmand, manager: &Manager, unique: &str, signal: Signal) -> Option<Value> {
+    let job = Job::act(gearmand, unique, "crash null");
+    let examined = || {
+        let events = manager.events();
+        let died = events.iter().find(|event| event["event"] == "worker_died" && event["unique"] == unique)?;
+        let is_of = |event: &&Value| event["event"] == "worker_examined" && event["report"] == died["report"];
+        events.iter().find(is_of).cloned()
+    };
+    let found = wait_for("an examination, or its end", DEADLINE, || {
+        examination(manager).map(Some).or_else(|| examined().map(|_| None))
+    });
+    // It may be over by now.
+    let _ = found.map(|pid| kill(pid, signal));
+    job.failure();
+    // Nobody waits for it.
+    assert_eq!(Job::act(gearmand, "", "say done").result(), b"done");
+    Some(wait_for("the examination to end", DEADLINE, examined)).filter(|examined| examined["unknown"].is_string())
+}
+
+/// P29: it costs what it would have found, and nothing else.
+#[test]
+fn an_examination_that_is_killed_or_hangs_costs_only_its_findings() {
+    for (signal, words) in [(Signal::SIGKILL, "ended early: killed by SIGKILL"), (Signal::SIGSTOP, "longer than 10 s")]
+    {
+        let (gearmand, manager) = served("on_crash = fail\nbackoff_max = 10ms");
+        let examined = (0..20).find_map(|attempt| {
+            let unique = format!("disturbed{attempt}");
+            disturbed_examination(&gearmand, &manager, &unique, signal)
+        });
+        let examined = examined.expect("an examination that was not over before the signal came");
+        assert!(examined["unknown"].as_str().unwrap().contains(words), "{examined}");
+        assert_eq!(examination(&manager), None);
+        Job::act(&gearmand, "next", "crash null").failure();
+        let (examined, _) = crashes::report(&manager, "next");
+        assert!(examined["place"].is_string(), "{examined}");
+    }
+}
+
 /// M25: reports are bounded, whatever happens. `make deaths` does the same a thousand times.
 #[test]
 fn many_crashes_leave_few_reports() {
@@ -123,7 +176,7 @@ fn crash_many(count: usize) {
     let before = descriptors();
     (0..count).for_each(|_| crash());
     wait_serving(&manager, "act");
-    let files = || fs::read_dir(crashes(&manager)).unwrap().count();
+    let files = || fs::read_dir(directory(&manager)).unwrap().count();
     wait_for("old reports to go", DEADLINE, || (1..=10).contains(&files()).then_some(()));
     wait_for("descriptors to be closed", DEADLINE, || (descriptors() <= before).then_some(()));
 }
@@ -214,7 +267,7 @@ fn a_job_is_replayed_in_gdb() {
     let (before, after) = out.split_once(" --args ").unwrap();
     assert!(before.contains("set follow-fork-mode child"), "{out}");
     assert!(after.contains("call --function act") && after.contains("--setting a=b"), "{out}");
-    assert!(after.contains(&format!("@{}/{id}.workload", crashes(&manager).display())), "{out}");
+    assert!(after.contains(&format!("@{}/{id}.workload", directory(&manager).display())), "{out}");
     assert!(!out.contains("hunter2"), "{out}");
 }
 
