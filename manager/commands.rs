@@ -77,11 +77,11 @@ pub fn run(cli: &Cli) -> ExitCode {
     let format = |json| if json { OutputFormat::Json } else { OutputFormat::Text };
     match &cli.command {
         None => run::run(cli),
-        Some(Command::Status(StatusArgs { check: Some(level), json })) => match find_manager(cli) {
+        Some(Command::Status(StatusArgs { check: Some(level), json, .. })) => match find_manager(cli) {
             Ok(control) => status::check(&control, *level, format(*json)),
             Err(error) => status::unknown(&error.text),
         },
-        Some(Command::Status(args)) => with_manager(cli, |control| status::show(control, format(args.json))),
+        Some(Command::Status(args)) => with_manager(cli, |control| status::show(control, args, format(args.json))),
         Some(Command::Dev(args)) => dev::run(cli, args),
         Some(Command::Submit(args)) => submit::run(cli, args),
         Some(Command::Versions(args)) => with_manager(cli, |control| versions::list(control, format(args.json))),

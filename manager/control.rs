@@ -3,7 +3,7 @@
 //! A connection carries JSON, one object a line, each with the version `v` of the protocol:
 //!
 //! ```text
-//! -> {"v":1,"request":"status"}
+//! -> {"v":1,"request":"status","workers":true}
 //! <- {"v":1,"ok":{"version":"0.1.0","pid":4711,...}}
 //! -> {"v":1,"request":"events","follow":true}
 //! <- {"v":1,"ok":{"following":true}}
@@ -21,20 +21,24 @@ mod client;
 mod connection;
 mod failures;
 mod feed;
+mod function_status;
 mod messages;
 mod other_users;
 mod requester;
 #[cfg(test)]
 mod sample;
 mod server;
+mod server_status;
 mod socket;
 mod status;
+mod worker_status;
 
 use std::time::Duration;
 
 pub use client::{ClientError, ControlClient, Events};
 pub use failures::{FailedReloadStatus, FailureRateStatus, LastFailureStatus};
 pub use feed::{EventLine, Feed};
+pub use function_status::{FunctionState, FunctionStatus, LastMinuteStatus, RunTimeStatus, RunningJobStatus};
 pub use messages::{
     AcceptedReply, AttemptsOf, CalledOffFile, ControlRequest, ErrorCode, JoinedRollback, Reply, RequestError,
     RollbackReply, VersionState, VersionStatus,
@@ -42,10 +46,10 @@ pub use messages::{
 pub(crate) use other_users::listening_sockets;
 pub use requester::Requester;
 pub use server::{ControlServer, PendingRequest};
+pub use server_status::{JobServerState, JobServerStatus};
 pub use socket::{BindError, ControlListener};
-pub use status::{
-    FunctionStatus, JobServerStatus, ManagerState, RefusedFile, StatusReply, WorkerCondition, WorkerStatus,
-};
+pub use status::{ManagerState, RefusedFile, STATUS_SCHEMA, StatusReply};
+pub use worker_status::{WorkerCondition, WorkerCounts, WorkerStatus};
 
 #[cfg(test)]
 pub(crate) use sample::sample_status;

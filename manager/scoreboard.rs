@@ -97,6 +97,10 @@ struct ScoreboardHeader {
     sending: [AtomicU32; SENDING_WORDS],
     /// When the worker last polled: monotonic nanoseconds.
     polled_ns: AtomicU64,
+    /// When it last received something from a job server, as of its last poll.
+    received_ns: AtomicU64,
+    /// When its last job ended.
+    ended_ns: AtomicU64,
     recent: RecentJobs,
 }
 
@@ -216,6 +220,11 @@ impl ScoreboardWriter {
         self.mapping.header().polled_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
+    /// A job server's last bytes came at this time.
+    pub(crate) fn received(&self, at: Duration) {
+        self.mapping.header().received_ns.store(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
     /// A job is about to run.
     pub(crate) fn begin(&self, job: &JobStart<'_>) {
         let header = self.mapping.header();
@@ -276,6 +285,8 @@ impl ScoreboardWriter {
             add(&block.bytes_out, job.bytes_out);
             add(&block.run_ns, job.run_ns);
             add(&block.histogram[bucket(job.run_ns)], 1);
+            let header = self.mapping.header();
+            header.ended_ns.store(header.started_ns.load(Relaxed).saturating_add(job.run_ns), Relaxed);
         }
         self.activity(next);
     }
@@ -341,6 +352,12 @@ fn store_bytes(words: &[AtomicU64], bytes: &[u8]) -> u32 {
         word.store(u64::from_ne_bytes(raw), Relaxed);
     }
     bytes.len() as u32
+}
+
+/// A time in nanoseconds; 0 is none.
+fn time(word: &AtomicU64) -> Option<Duration> {
+    let at = word.load(Relaxed);
+    (at > 0).then(|| Duration::from_nanos(at))
 }
 
 fn load_bytes(words: &[AtomicU64], length: u32) -> Option<Vec<u8>> {
@@ -446,8 +463,12 @@ impl ScoreboardView {
 
     /// The counters of one of the worker's functions; zeros if the scoreboard was overwritten.
     pub(crate) fn counters(&self, function: usize) -> Counters {
-        let block = self.mapping.items().get(function).filter(|_| !self.read().overwritten);
-        block.map_or_else(Counters::default, |block| Counters {
+        if self.read().overwritten { Counters::default() } else { self.intact_counters(function) }
+    }
+
+    /// The same of a scoreboard that is known not to be overwritten.
+    pub(crate) fn intact_counters(&self, function: usize) -> Counters {
+        self.mapping.items().get(function).map_or_else(Counters::default, |block| Counters {
             completed: block.completed.load(Relaxed),
             failed: block.failed.load(Relaxed),
             bytes_in: block.bytes_in.load(Relaxed),
@@ -456,10 +477,26 @@ impl ScoreboardView {
         })
     }
 
+    /// How many jobs of one of the worker's functions ran how long (see [`BUCKETS`]), if the scoreboard is known not to be
+    /// overwritten.
+    pub(crate) fn intact_run_times(&self, function: usize) -> [u64; BUCKETS] {
+        let block = self.mapping.items().get(function);
+        block.map_or([0; BUCKETS], |block| std::array::from_fn(|index| block.histogram[index].load(Relaxed)))
+    }
+
     /// When the worker last polled.
     pub(crate) fn polled(&self) -> Option<Duration> {
-        let at = self.mapping.header().polled_ns.load(Relaxed);
-        (at > 0).then(|| Duration::from_nanos(at))
+        time(&self.mapping.header().polled_ns)
+    }
+
+    /// When it last received something from a job server, as of its last poll.
+    pub(crate) fn received(&self) -> Option<Duration> {
+        time(&self.mapping.header().received_ns)
+    }
+
+    /// When its last job ended.
+    pub(crate) fn last_job_ended(&self) -> Option<Duration> {
+        time(&self.mapping.header().ended_ns)
     }
 
     /// The job in hand, or the last one: its function, and when it started.

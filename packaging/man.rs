@@ -107,8 +107,9 @@ const VERBS: [Verb; 23] = [
             ),
         ],
         examples: &[
-            ("gm-native -c gm.ini status", "Functions, workers and job servers."),
-            ("gm-native -c gm.ini status --json", "The same for programs."),
+            ("gm-native -c gm.ini status", "Functions and job servers."),
+            ("gm-native -c gm.ini status --workers", "And each worker process, with the job it runs."),
+            ("gm-native -c gm.ini status --json", "All of that for programs."),
             ("gm-native -c gm.ini status --check", "For Nagios, Icinga and others: one line with performance data."),
             ("gm-native -c gm.ini status --check=live", "For a liveness probe: whether the manager answers."),
         ],

@@ -10,9 +10,13 @@ use super::CheckLevel;
 /// Options of `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct StatusArgs {
-    /// Print JSON
+    /// Print JSON, with everything that is known
     #[arg(long)]
     pub json: bool,
+
+    /// List the worker processes, too
+    #[arg(long, conflicts_with = "check")]
+    pub workers: bool,
 
     /// Print one line for a monitoring system; exit with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown)
     ///
@@ -85,7 +89,7 @@ pub struct RestartArgs {
 /// Options of `kill`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct KillArgs {
-    /// The process of the job's worker, or the job's handle: see gm-native status
+    /// The process of the job's worker, or the job's handle: see gm-native status --workers
     #[arg(value_name = "PID | HANDLE")]
     pub job: String,
 

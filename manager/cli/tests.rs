@@ -84,7 +84,7 @@ fn commands_find_the_manager_from_both_sides() {
     for line in ["-c gm.ini --control s status --json", "status -c gm.ini --json --control s"] {
         let cli = parse(line).expect(line);
         assert_eq!(cli.place.config, Some("gm.ini".into()), "{line}");
-        assert_eq!(cli.command, Some(Command::Status(StatusArgs { json: true, check: None })), "{line}");
+        assert_eq!(cli.command, Some(Command::Status(StatusArgs { json: true, ..StatusArgs::default() })), "{line}");
         assert_eq!(overrides(line), ["control --control s"]);
     }
     let cli = parse("events -w a --follow").expect("events");

@@ -44,15 +44,15 @@ struct ManagerSummary {
 
 impl ManagerSummary {
     fn of(status: StatusReply) -> Self {
-        let StatusReply { instance, pid, command, uptime_seconds, functions, workers, .. } = status;
-        Self { instance, pid, command, uptime_seconds, functions: functions.len(), workers: workers.len() }
+        let StatusReply { instance, pid, command, uptime_seconds, functions, worker_counts, .. } = status;
+        Self { instance, pid, command, uptime_seconds, functions: functions.len(), workers: worker_counts.all }
     }
 }
 
 impl RunningManager {
     /// The manager at a socket, if there is one that this user may ask.
     fn at(control: PathBuf) -> Option<Self> {
-        let asked = ControlClient::connect(&control, ANSWER_TIMEOUT).and_then(|mut client| client.status());
+        let asked = ControlClient::connect(&control, ANSWER_TIMEOUT).and_then(|mut client| client.summary());
         match asked {
             Ok(status) => Some(Self { control, answer: Some(ManagerSummary::of(status)) }),
             Err(ClientError::Deadline { .. }) => Some(Self { control, answer: None }),

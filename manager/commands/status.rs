@@ -1,29 +1,25 @@
 //! `gm-native status`: prints what a running manager is doing.
 
 mod check;
+mod functions;
+mod servers;
+mod workers;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::output::{OutputFormat, fail_of, finish, print};
 use super::table::Table;
-use crate::cli::CheckLevel;
+use crate::cli::{CheckLevel, StatusArgs};
 use crate::config::on_one_line;
-use crate::control::{
-    ClientError, ControlClient, DEADLINE, FailedReloadStatus, FunctionStatus, JobServerStatus, LastFailureStatus,
-    ManagerState, StatusReply, WorkerStatus,
-};
-use crate::logging::{cut, escape};
+use crate::control::{ClientError, ControlClient, DEADLINE, FailedReloadStatus, StatusReply};
+use crate::logging::escape;
+use crate::supervisor::event::counted;
 use check::Severity;
 
-/// For how many seconds the note on a recovered function names its last failure.
-const RECENT: f64 = 3600.0;
-/// How many bytes of a reason are shown.
-const LONGEST_REASON: usize = 160;
-
 /// Prints the status of the manager at this control socket.
-pub fn show(path: &Path, format: OutputFormat) -> ExitCode {
-    match ask(path) {
+pub fn show(path: &Path, args: &StatusArgs, format: OutputFormat) -> ExitCode {
+    match ask(path, args.workers || format == OutputFormat::Json) {
         Ok(status) => finish(&render(&status, format), 0),
         Err(error) => fail_of(&error),
     }
@@ -39,7 +35,7 @@ pub fn check(path: &Path, level: CheckLevel, format: OutputFormat) -> ExitCode {
         };
         return print_result(severity, &line);
     }
-    match ask(path) {
+    match ask(path, format == OutputFormat::Json) {
         Ok(status) => {
             let (severity, line) = check::outcome(&status);
             print_result(severity, &if format == OutputFormat::Json { render(&status, format) } else { line })
@@ -63,8 +59,9 @@ fn print_result(severity: Severity, text: &str) -> ExitCode {
     ExitCode::from(if printed { severity } else { Severity::Unknown }.code())
 }
 
-fn ask(path: &Path) -> Result<StatusReply, ClientError> {
-    ControlClient::connect(path, DEADLINE)?.status()
+fn ask(path: &Path, with_workers: bool) -> Result<StatusReply, ClientError> {
+    let mut client = ControlClient::connect(path, DEADLINE)?;
+    if with_workers { client.status() } else { client.summary() }
 }
 
 fn render(status: &StatusReply, format: OutputFormat) -> String {
@@ -74,86 +71,30 @@ fn render(status: &StatusReply, format: OutputFormat) -> String {
     }
 }
 
-/// The status for an operator: first what is served, last what each process does.
+/// The status for an operator: first what is served, last what each process does, if the manager was asked for that.
 pub(crate) fn text(status: &StatusReply) -> String {
     let mut out = format!(
-        "gm-native {}, {}, pid {}, {}, up {}\n",
+        "gm-native {}, {}, pid {}, {}, up {}; {}, {} ready, {} busy\n",
         escape(&status.version),
         escape(&status.instance),
         status.pid,
         status.state.label(),
         age(status.uptime_seconds),
+        counted(status.worker_counts.all, "worker"),
+        status.worker_counts.ready,
+        status.worker_counts.busy,
     );
-    let functions = functions(status).render();
+    let functions = functions::now(status).render();
     if !functions.is_empty() {
         out.push_str(&functions);
-        out.push_str(LEGEND);
+        out.push_str(&functions::totals(status).render());
+        out.push_str(functions::LEGEND);
+        out.push_str(&functions::notes(status).render());
     }
-    for table in [job_servers(status), refused(status), warnings(status), workers(status)] {
+    for table in [servers::table(status), refused(status), warnings(status), workers::table(status)] {
         out.push_str(&table.render());
     }
     out
-}
-
-fn functions(status: &StatusReply) -> Table {
-    let mut table = Table::new(["FUNCTION", "READY", "VERSION", "COMPLETED", "FAILED", "CRASHED", "TIMED OUT", "NOTE"]);
-    for function in &status.functions {
-        let FunctionStatus { name, version, crate_version, .. } = function;
-        table.row([
-            escape(name.as_str()).into_owned(),
-            format!("{}/{}", function.workers_ready, function.workers_planned),
-            escape(&format!("{} {crate_version}", version.map(String::from).unwrap_or_default())).trim().to_owned(),
-            function.jobs_completed.to_string(),
-            function.jobs_failed.to_string(),
-            function.jobs_crashed.to_string(),
-            function.jobs_timed_out.to_string(),
-            note(function),
-        ]);
-    }
-    table
-}
-
-/// What the columns of numbers count.
-const LEGEND: &str = "\
-Jobs since the manager started. COMPLETED: with a result. FAILED: the function returned a failure or panicked.
-CRASHED: the worker died in the job. TIMED OUT: the worker was ended because the job was past its timeout.
-";
-
-/// The note about a function.
-fn note(function: &FunctionStatus) -> String {
-    let waiting = function.backing_off_seconds.map(|seconds| format!("next start in {}", short(seconds)));
-    let note = function.note.as_deref().map(|note| escape(note).into_owned());
-    [note, waiting, failures(function)].into_iter().flatten().collect::<Vec<_>>().join("; ")
-}
-
-/// How many jobs fail, and why the last one did. One that failed long ago is left out.
-fn failures(function: &FunctionStatus) -> Option<String> {
-    let rate = function.failing.as_ref().map(|rate| {
-        let over = if rate.seconds < 1.0 { "second".to_owned() } else { age(rate.seconds as u64) };
-        format!("{} of {} jobs had no result in the last {over}", rate.failed, rate.jobs)
-    });
-    let is_recent = |last: &&LastFailureStatus| rate.is_some() || last.seconds_ago < RECENT;
-    // One of a version that was rejected or replaced says nothing about the one in service.
-    let is_of_this = |last: &&LastFailureStatus| function.version.is_none_or(|version| version == last.version);
-    let last = function.last_failure.as_ref().filter(is_recent).filter(is_of_this).map(|last| {
-        let what = match last.kind.as_str() {
-            "crashed" => "crash",
-            "timed_out" => "timeout",
-            _ => "failure",
-        };
-        format!("last {what} {} ago: {}", short(last.seconds_ago), cut(&escape(&last.reason), LONGEST_REASON))
-    });
-    let texts: Vec<String> = [rate, last].into_iter().flatten().collect();
-    (!texts.is_empty()).then(|| texts.join(", "))
-}
-
-fn job_servers(status: &StatusReply) -> Table {
-    let mut table = Table::new(["JOB SERVER", "WORKERS"]);
-    for server in &status.job_servers {
-        let connected = format!("{}/{}", server.workers_connected, server.workers);
-        table.row([escape(&server.address).into_owned(), connected]);
-    }
-    table
 }
 
 fn refused(status: &StatusReply) -> Table {
@@ -175,30 +116,6 @@ fn warnings(status: &StatusReply) -> Table {
 fn failed_reload(failed: &FailedReloadStatus) -> String {
     let ago = short(failed.seconds_ago);
     format!("the reload {ago} ago failed, so the old configuration stays in force: {}", on_one_line(&failed.reason))
-}
-
-fn workers(status: &StatusReply) -> Table {
-    let mut table = Table::new(["PID", "STATE", "GEN", "JOBS", "AGE", "FUNCTIONS", "JOB"]);
-    for worker in &status.workers {
-        table.row([
-            worker.pid.to_string(),
-            worker.state.label().to_owned(),
-            worker.generation.to_string(),
-            worker.jobs.to_string(),
-            age(worker.started_seconds_ago),
-            escape(&worker.functions.join(",")).into_owned(),
-            job(worker),
-        ]);
-    }
-    table
-}
-
-/// The job in hand: `reverse_string H:host:12 for 1.2s`.
-fn job(worker: &WorkerStatus) -> String {
-    let function = worker.current_function.as_deref().map(|function| escape(function).into_owned());
-    let handle = worker.handle.as_deref().map(|handle| escape(handle).into_owned());
-    let time = worker.job_seconds.map(|seconds| format!("for {}", short(seconds)));
-    [function, handle, time].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// A short time, with tenths while they matter.

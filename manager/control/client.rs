@@ -125,13 +125,26 @@ impl ControlClient {
         }
     }
 
-    /// Asks what the manager is doing. Blocks at most for the timeout.
+    /// Asks what the manager and each of its workers are doing. Blocks at most for the timeout.
     ///
     /// # Errors
     ///
     /// The manager refuses, exits, answers something invalid, or answers too late.
     pub fn status(&mut self) -> Result<StatusReply, ClientError> {
-        let content = self.ask(ControlRequest::Status)?;
+        self.ask_status(true)
+    }
+
+    /// The same without the list of workers, which may be long.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ControlClient::status`].
+    pub fn summary(&mut self) -> Result<StatusReply, ClientError> {
+        self.ask_status(false)
+    }
+
+    fn ask_status(&mut self, workers: bool) -> Result<StatusReply, ClientError> {
+        let content = self.ask(ControlRequest::Status { workers })?;
         StatusReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 

@@ -14,7 +14,11 @@ use crate::system::errors::reason;
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum ControlRequest {
     /// What the manager is doing now; answered with a [`StatusReply`].
-    Status,
+    Status {
+        /// Whether to list the workers. That is long if there are many.
+        #[serde(default = "with_workers")]
+        workers: bool,
+    },
     /// Whether its loop runs; answered with a sentence.
     Ping,
     /// What the supervisor decided: the latest events or, with `follow`, future ones.
@@ -111,6 +115,10 @@ pub struct AttemptsOf {
     pub workload: Option<String>,
 }
 
+fn with_workers() -> bool {
+    true
+}
+
 /// The requests by name.
 const KNOWN: [&str; 15] = [
     "status",
@@ -133,7 +141,7 @@ const KNOWN: [&str; 15] = [
 impl ControlRequest {
     /// Whether it only reads. Anything else is logged with the user who asked for it.
     pub(crate) fn only_reads(&self) -> bool {
-        matches!(self, Self::Status | Self::Ping | Self::Events { .. } | Self::Versions)
+        matches!(self, Self::Status { .. } | Self::Ping | Self::Events { .. } | Self::Versions)
     }
 
     /// The request as a line with its line end.
@@ -169,7 +177,7 @@ impl ControlRequest {
 }
 
 fn example() -> String {
-    ControlRequest::Status.to_line().trim_end().to_owned()
+    ControlRequest::Ping.to_line().trim_end().to_owned()
 }
 
 /// The manager's answer to a request.
@@ -392,11 +400,15 @@ mod tests {
     #[test]
     fn requests_as_documented() {
         let cases = [
-            (r#"{"v":1,"request":"status"}"#, ControlRequest::Status),
+            (r#"{"v":1,"request":"status"}"#, ControlRequest::Status { workers: true }),
+            (r#"{"v":1,"request":"status","workers":false}"#, ControlRequest::Status { workers: false }),
             (r#"{"v":1,"request":"ping"}"#, ControlRequest::Ping),
             (r#"{"v":1,"request":"events","follow":true}"#, ControlRequest::Events { follow: true }),
             (r#"{"v":1,"request":"events"}"#, ControlRequest::Events { follow: false }),
-            (r#" { "request" : "status", "v" : 1, "of a later minor" : [] } "#, ControlRequest::Status),
+            (
+                r#" { "request" : "status", "v" : 1, "of a later minor" : [] } "#,
+                ControlRequest::Status { workers: true },
+            ),
         ];
         for (line, request) in cases {
             assert_eq!(ControlRequest::parse(line.as_bytes()).as_ref(), Ok(&request), "{line}");
@@ -412,7 +424,7 @@ mod tests {
             (b"\xff\0\x1b", ErrorCode::BadRequest, "no JSON"),
             (b"[1]", ErrorCode::BadRequest, "object with a version"),
             (br#"{"request":"status"}"#, ErrorCode::BadRequest, "object with a version"),
-            (br#"{"v":1}"#, ErrorCode::BadRequest, r#"as in {"request":"status","v":1}"#),
+            (br#"{"v":1}"#, ErrorCode::BadRequest, r#"as in {"request":"ping","v":1}"#),
             (br#"{"v":1,"request":5}"#, ErrorCode::BadRequest, "does not say"),
             (br#"{"v":1,"request":"events","follow":"yes"}"#, ErrorCode::BadRequest, "expected a boolean"),
             (br#"{"v":1,"request":"retry","function":"a\nb"}"#, ErrorCode::BadRequest, "control character or a slash"),

@@ -48,7 +48,7 @@ use failure_reports::FunctionFailures;
 use groups::{Groups, group_key};
 pub(crate) use input::{Action, ExitReport, Input, Order, RequestOrigin, ScoreboardReading, WorkerStart};
 use isolation::Isolated;
-pub(crate) use job_servers::JobServerState;
+pub(crate) use job_servers::{JobServerState, ReportedState};
 use liveness::LivenessRounds;
 pub(crate) use liveness::{LivenessRound, WorkerLiveness};
 pub(crate) use lost_jobs::JobReply;
@@ -228,7 +228,7 @@ impl Core {
                 self.catalog.set_sibling_places(&function, &identity, beside)
             }
             Input::Probed { function, identity, result } => self.probed(&function, &identity, result, now),
-            Input::Resolved { server, result } => self.resolved(server, result),
+            Input::Resolved { server, result } => self.resolved(server, result, now),
             Input::Version { server, version } => self.is_version(server, version.as_ref()),
             Input::Spawned { worker, pid } => self.spawned(worker, pid, now),
             Input::SpawnFailed { worker, reason } => self.spawn_failed(worker, reason, now),

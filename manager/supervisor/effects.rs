@@ -17,6 +17,7 @@ mod reload;
 mod scans;
 mod status;
 mod versions;
+mod worker_status;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +31,7 @@ use super::audience::Audience;
 use super::core::{Action, Input};
 use super::event::Event;
 use super::guardian::Guardian;
+use super::last_minute::LastMinute;
 use super::out_of_memory::OutOfMemoryWatch;
 use super::pause_records::{self, Pauses};
 use super::reconcile::WorkerId;
@@ -96,6 +98,8 @@ pub(crate) struct Effects {
     lost_jobs: LostJobs,
     /// Counters of workers that have exited, by function.
     past: BTreeMap<FunctionName, RetiredCounts>,
+    /// Totals of jobs, as they were recorded in the last minute.
+    last_minute: LastMinute,
     buffer: Vec<u8>,
     /// Inputs for the core, in order.
     inputs: VecDeque<Input>,
@@ -177,6 +181,7 @@ impl Effects {
             out_of_memory: OutOfMemoryWatch::new(Path::new("/")),
             lost_jobs: LostJobs { requeues: Requeues::default(), denied: DenyList::new()?, orphaned: BTreeMap::new() },
             past: BTreeMap::new(),
+            last_minute: LastMinute::starting_at(clock::now()),
             buffer: vec![0; crate::system::channel::MAX_MESSAGE],
             inputs: VecDeque::new(),
             results,

@@ -46,7 +46,7 @@ impl JobTotals {
 
     /// The difference to `earlier`. A worker whose scoreboard was overwritten is no longer counted, so a count may
     /// shrink.
-    fn since(&self, earlier: &Self) -> Self {
+    pub(super) fn since(&self, earlier: &Self) -> Self {
         Self {
             completed: self.completed.saturating_sub(earlier.completed),
             failed: self.failed.saturating_sub(earlier.failed),

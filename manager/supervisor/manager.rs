@@ -232,6 +232,7 @@ impl Manager {
             self.rescan_later();
             self.effects.event_log.logger.retry();
             self.effects.look_at_memory();
+            self.effects.record_totals(&self.core);
             self.keep_places();
             self.input(Input::Rescan);
         }

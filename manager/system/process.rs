@@ -19,6 +19,17 @@ fn start_in(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
 
+/// The resident memory of a process in bytes; `None` if there is no such process.
+pub(crate) fn resident(pid: i32) -> Option<u64> {
+    resident_in(&std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?)
+}
+
+/// Bytes, from the second number of a `statm`.
+pub(crate) fn resident_in(statm: &str) -> Option<u64> {
+    const PAGE: u64 = 4096;
+    statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(PAGE)
+}
+
 /// What a process that does not respond is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -134,6 +145,14 @@ mod tests {
         let fields: Vec<String> = (3..=52).map(|n| n.to_string()).collect();
         assert_eq!(start_in(&format!("12 (a) b) {}", fields.join(" "))), Some(22));
         assert_eq!(start_in("12 (a) S 1 2"), None);
+    }
+
+    #[test]
+    fn resident_memory_is_the_second_number() {
+        assert_eq!(resident_in("2207 412 380 1 0 77 0\n"), Some(412 * 4096));
+        assert_eq!(resident_in("2207\n"), None);
+        assert_eq!(resident_in("a b c"), None);
+        assert!(resident(std::process::id().cast_signed()) > Some(4096));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use crate::system::process::resident_in;
 use crate::worker::messages::WorkerMessage;
 
 /// The interval between two readings. Jobs may exceed the limit in between: that is what `max_memory_hard` is for.
@@ -51,26 +52,13 @@ impl MemoryLimit {
     fn resident(&self) -> Option<u64> {
         let mut text = [0; 128];
         let length = self.statm.as_ref()?.read_at(&mut text, 0).ok()?;
-        resident(std::str::from_utf8(&text[..length]).ok()?)
+        resident_in(std::str::from_utf8(&text[..length]).ok()?)
     }
-}
-
-/// Bytes, from the second number of a `statm`.
-fn resident(statm: &str) -> Option<u64> {
-    const PAGE: u64 = 4096;
-    statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resident_memory_is_the_second_number() {
-        assert_eq!(resident("2207 412 380 1 0 77 0\n"), Some(412 * 4096));
-        assert_eq!(resident("2207\n"), None);
-        assert_eq!(resident("a b c"), None);
-    }
 
     #[test]
     fn without_a_limit_nothing_is_read() {

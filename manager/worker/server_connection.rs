@@ -213,6 +213,11 @@ impl ServerConnection {
         self.unconfirmed_jobs
     }
 
+    /// When something was last received.
+    pub(crate) fn received_at(&self) -> Duration {
+        self.received_at
+    }
+
     pub(crate) fn has_received_since(&self, then: Duration) -> bool {
         self.received_at > then
     }

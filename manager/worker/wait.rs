@@ -33,6 +33,10 @@ impl Worker {
         self.poll_all(in_hand);
         let now = clock::now();
         self.runner.scoreboard.polled(now);
+        let greeted = self.sessions.iter().filter_map(ServerSession::protocol).filter(|server| server.is_greeted());
+        if let Some(at) = greeted.map(ServerConnection::received_at).max() {
+            self.runner.scoreboard.received(at);
+        }
         self.tick(now);
         self.connect(now);
     }

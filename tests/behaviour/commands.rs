@@ -32,16 +32,37 @@ fn status_shows_functions_job_servers_and_workers() {
         ["workers_ready", "workers_planned", "jobs_completed", "jobs_failed"].map(|key| function[key].as_u64());
     assert_eq!(numbers, [Some(2), Some(2), Some(1), Some(1)], "{function}");
     assert_eq!(function["crate_version"], "1.2.3");
+    assert!(function["pinned"] == false && function["version_stored"].is_string(), "{function}");
+    let longest = &function["longest_job"];
+    assert!(function["jobs_running"] == 1 && longest["handle"] == job.handle.as_str(), "{function}");
+    assert!(longest["pid"] == busy.as_raw() && longest["seconds"].as_f64().unwrap() > 0.0, "{longest}");
+    let minute = &function["last_minute"];
+    assert!(minute["completed"] == 1 && minute["failed"] == 1, "{minute}");
+    let times = &function["run_time"];
+    assert!(times["version"] == function["version"] && times["jobs"] == 2, "{times}");
+    assert!(times["p50_seconds"].as_f64().unwrap() <= times["p99_seconds"].as_f64().unwrap(), "{times}");
+    assert!(server["state"]["kind"] == "up" && server["state"]["since"].is_string(), "{server}");
+    assert_eq!(server["last_answer_seconds_ago"], 0.0);
     let worker = of(&status, "workers", "state", "busy").unwrap();
     assert!(
         pid(worker) == busy && worker["current_function"] == "act" && worker["job_seconds"].is_number(),
         "{worker}"
     );
+    assert_eq!(worker["versions"][0], function["version"]);
+    assert!(worker["state_seconds"].as_f64() <= worker["job_seconds"].as_f64(), "{worker}");
+    assert!(worker["memory_bytes"].as_u64() > Some(100_000), "{worker}");
+    assert!(worker["last_server_contact_seconds_ago"].is_number(), "{worker}");
+    let ended = status["workers"].as_array().unwrap().iter().filter(|of| of["last_job_ended_seconds_ago"].is_number());
+    assert_ne!(ended.count(), 0, "{status}");
 
-    let text = manager.command("status", &[]).success();
-    let text = String::from_utf8(text).unwrap();
     let version = function["version"].as_str().unwrap();
-    for part in ["act ", "2/2", version, &gearmand.server(), &busy.to_string(), "busy", "idle", &job.handle] {
+    let text = manager.command("status", &[]).out();
+    for part in ["act ", "2/2", version, &gearmand.server(), "2 workers, 2 ready, 1 busy"] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(!text.contains(&job.handle), "{text}");
+    let text = manager.command("status", &["--workers"]).out();
+    for part in [&busy.to_string(), "busy", "idle", version, &job.handle] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
     let check = manager.command("status", &["--check"]);

@@ -212,7 +212,11 @@ fn those_that_were_never_there_are_named_and_do_no_harm() {
         let line = manager.wait_log(&format!("job server {server} does not answer"));
         assert!(line.contains("connection refused"), "{line}");
         let status = manager.status();
-        assert_eq!(of(&status, "job_servers", "address", server).unwrap()["workers_connected"], 0);
+        let shown = of(&status, "job_servers", "address", server).unwrap();
+        assert!(shown["workers_connected"] == 0 && shown["last_answer_seconds_ago"].is_null(), "{shown}");
+        assert!(shown["state"]["kind"] == "down" && shown["state"]["why"] == event["reason"], "{shown}");
+        let text = manager.command("status", &[]).out();
+        assert!(text.contains("never") && text.contains("down since "), "{text}");
     }
     // One more worker adds no line about them.
     kill(workers(&manager)[0], Signal::SIGKILL).unwrap();

@@ -60,6 +60,7 @@ fn workers_of_several_functions_go_on_with_the_others() {
     let paused = function(&manager, "stamped");
     assert!(paused["workers_ready"] == 0 && paused["paused_by"].is_string(), "{paused}");
     assert!(paused["note"].as_str().unwrap().starts_with("paused by "), "{paused}");
+    assert!(paused["state"]["kind"] == "paused" && paused["state"]["by"] == paused["paused_by"], "{paused}");
     let check = manager.command("status", &["--check"]);
     assert!(check.code() == Some(1) && check.out().contains("stamped: paused by"), "{check:?}");
     not_done(&manager, "rollback", &["stamped"], 4, "is paused by");

@@ -2,11 +2,12 @@
 //!
 //! The codes and the line are those of Nagios plugins, which Icinga, Sensu and others also understand.
 
-use super::{
-    FunctionStatus, JobServerStatus, ManagerState, StatusReply, WorkerStatus, cut, escape, failed_reload, failures,
-    note,
+use super::failed_reload;
+use super::functions::{failures, note};
+use crate::control::{
+    ClientError, ErrorCode, FunctionStatus, JobServerState, JobServerStatus, ManagerState, StatusReply, WorkerCounts,
 };
-use crate::control::{ClientError, ErrorCode, WorkerCondition};
+use crate::logging::{cut, escape};
 use crate::supervisor::event::counted;
 
 /// How many findings are named; the others are counted.
@@ -84,7 +85,7 @@ pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
 
 /// A manager that is stopping: what it still waits for.
 fn stopping(status: &StatusReply) -> String {
-    let jobs = match Numbers::of(status).busy {
+    let jobs = match status.worker_counts.busy {
         0 => "no job is running".to_owned(),
         1 => "1 job is still running".to_owned(),
         jobs => format!("{jobs} jobs are still running"),
@@ -95,11 +96,9 @@ fn stopping(status: &StatusReply) -> String {
 /// Too few workers of a function are ready.
 fn unserved(function: &FunctionStatus, status: &StatusReply) -> Option<Finding> {
     let FunctionStatus { name, workers_ready, workers_planned, .. } = function;
-    // Its successor starts when its job is over: `rollout_surge = 0`.
-    let is_at_a_job = |worker: &WorkerStatus| worker.is_busy() && worker.functions.contains(name);
     let severity = match workers_ready {
-        // Otherwise they are starting.
-        0 if status.state == ManagerState::Running && !status.workers.iter().any(is_at_a_job) => Severity::Critical,
+        // Otherwise they are starting; or the successor of a busy one starts when its job is over: `rollout_surge = 0`.
+        0 if status.state == ManagerState::Running && function.workers_busy == 0 => Severity::Critical,
         ready if ready < workers_planned => Severity::Warning,
         _ => return None,
     };
@@ -115,7 +114,11 @@ fn silent_servers(status: &StatusReply) -> impl Iterator<Item = Finding> {
     let all = status.job_servers.iter().all(|server| is_silent(&server)) && status.state == ManagerState::Running;
     let severity = if all { Severity::Critical } else { Severity::Warning };
     status.job_servers.iter().filter(is_silent).map(move |server| {
-        let text = format!("job server {} answers no worker", escape(&server.address));
+        let since = match &server.state {
+            JobServerState::Down { since, .. } => format!(" since {}", escape(since)),
+            JobServerState::Connecting | JobServerState::Up { .. } | JobServerState::Unknown => String::new(),
+        };
+        let text = format!("job server {} answers no worker{since}", escape(&server.address));
         Finding { severity, text }
     })
 }
@@ -184,41 +187,21 @@ fn named(findings: &[Finding]) -> String {
 }
 
 fn summary(status: &StatusReply) -> String {
-    let Numbers { functions, workers, .. } = Numbers::of(status);
-    format!("{}, {}", counted(functions, "function"), counted(workers, "worker"))
+    format!("{}, {}", counted(planned(status), "function"), counted(status.worker_counts.ready, "worker"))
 }
 
-/// The counters.
-struct Numbers {
-    /// Functions that should be served.
-    functions: usize,
-    /// Workers that take jobs.
-    workers: usize,
-    /// Workers that run a job, even if they are draining, and how many there could be.
-    busy: usize,
-    most_busy: usize,
-}
-
-impl Numbers {
-    fn of(status: &StatusReply) -> Self {
-        let functions = status.functions.iter().filter(|function| function.workers_planned > 0).count();
-        let count = |of: &dyn Fn(&&WorkerStatus) -> bool| status.workers.iter().filter(of).count();
-        let is_ready = |worker: &WorkerStatus| matches!(worker.state, WorkerCondition::Idle | WorkerCondition::Busy);
-        Self {
-            functions,
-            workers: count(&|worker| is_ready(worker)),
-            busy: count(&|worker| worker.is_busy()),
-            most_busy: count(&|worker| is_ready(worker) || worker.is_busy()),
-        }
-    }
+/// Functions that should be served.
+fn planned(status: &StatusReply) -> usize {
+    status.functions.iter().filter(|function| function.workers_planned > 0).count()
 }
 
 /// `c` marks a number that only grows while the manager runs.
 fn performance(status: &StatusReply) -> String {
-    let Numbers { functions, workers, busy, most_busy } = Numbers::of(status);
+    let functions = planned(status);
+    let WorkerCounts { ready, busy, ready_or_busy: most_busy, .. } = status.worker_counts;
     let sum = |of: fn(&FunctionStatus) -> u64| status.functions.iter().map(of).fold(0, u64::saturating_add);
     format!(
-        "functions={functions};;;0 workers={workers};;;0 busy={busy};;;0;{most_busy} completed={}c failed={}c crashed={}c \
+        "functions={functions};;;0 workers={ready};;;0 busy={busy};;;0;{most_busy} completed={}c failed={}c crashed={}c \
          timed_out={}c",
         sum(|function| function.jobs_completed),
         sum(|function| function.jobs_failed),
@@ -286,8 +269,7 @@ mod tests {
         expect(
             |s| {
                 s.state = ManagerState::Draining;
-                s.workers.iter_mut().for_each(|worker| worker.state = WorkerCondition::Draining);
-                s.workers.push(WorkerStatus { state: WorkerCondition::Draining, ..s.workers[0].clone() });
+                s.worker_counts = WorkerCounts { all: 3, ready: 0, busy: 2, ready_or_busy: 2 };
                 s.functions.iter_mut().for_each(|function| function.workers_ready = 0);
                 s.job_servers[0].workers_connected = 0;
                 s.refused = vec![RefusedFile { path: "/w/b.so".into(), reason: "is text".into() }];
@@ -298,7 +280,7 @@ mod tests {
         // The last worker of a function finishes its job, and its successor waits for that.
         expect(
             |s| {
-                s.workers[0].state = WorkerCondition::Draining;
+                s.worker_counts.ready = 1;
                 s.functions[0].workers_ready = 0;
             },
             Warning,
@@ -310,8 +292,16 @@ mod tests {
             "the manager (pid 4711) is starting; sum: 0 of 2 workers ready",
         );
         expect(|s| s.job_servers[0].workers_connected = 0, Critical, "job server 127.0.0.1:4730 answers no worker");
-        let second = JobServerStatus { address: "b:1".into(), workers_connected: 0, workers: 2, lost_wake_ups: 0 };
-        expect(|s| s.job_servers.push(second), Warning, "job server b:1 answers no worker");
+        let second = JobServerStatus {
+            address: "b:1".into(),
+            state: JobServerState::Down { since: "2026-11-24 12:00:00".into(), seconds: 4.0, why: "refused".into() },
+            last_answer_seconds_ago: None,
+            workers_connected: 0,
+            workers: 2,
+            lost_wake_ups: 0,
+        };
+        let text = "job server b:1 answers no worker since 2026-11-24 12:00:00";
+        expect(|s| s.job_servers.push(second), Warning, text);
         let file = RefusedFile { path: "/w/b.so".into(), reason: "is text | or\nso".into() };
         expect(|s| s.refused = vec![file], Warning, "/w/b.so is text / or\\nso");
         expect(|s| s.warnings = vec!["log lines are lost".into()], Warning, "log lines are lost");

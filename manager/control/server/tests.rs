@@ -66,7 +66,7 @@ fn serve_while(manager: Manager, clients: impl FnOnce(&Path, &mpsc::Sender<Order
             tokio::select! {
                 Some(PendingRequest { request, reply, .. }) = incoming.recv() => match manager {
                     Manager::Answers => {
-                        assert_eq!(request, ControlRequest::Status);
+                        assert_eq!(request, ControlRequest::Status { workers: true });
                         let _ = reply.send(Reply::Status(Box::new(sample_status())));
                     }
                     Manager::NeverAnswers | Manager::IsGone => {

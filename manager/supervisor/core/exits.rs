@@ -26,7 +26,7 @@ impl Core {
         let Some(worker) = self.workers.remove(id) else {
             return self.push_action(Action::Release { worker: id, answer: None });
         };
-        self.forget_connections(id);
+        self.forget_connections(id, now);
         let (decided, answer) = self.settle_job(&worker, exit_report, now);
         self.count_lost_job(&worker, exit_report, now);
         self.report_exit(id, &worker, exit_report, decided, now);

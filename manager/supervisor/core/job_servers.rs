@@ -38,6 +38,8 @@ pub(crate) struct JobServerState {
     /// Whether it was reported that it answers only some workers.
     partly_reported: bool,
     reported: ReportedState,
+    /// When a worker last lost its connection to it.
+    last_answer: Option<Duration>,
     /// Whether it was asked for its version since it came up.
     asked: bool,
     lost_wake_ups: LostWakeUps,
@@ -65,11 +67,22 @@ impl LostWakeUps {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ReportedState {
+/// What was last reported of a job server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ReportedState {
     Nothing,
-    Up,
-    Down,
+    Up { since: Duration },
+    Down { since: Duration, reason: String },
+}
+
+impl ReportedState {
+    fn is_up(&self) -> bool {
+        matches!(self, Self::Up { .. })
+    }
+
+    fn is_down(&self) -> bool {
+        matches!(self, Self::Down { .. })
+    }
 }
 
 impl JobServerState {
@@ -86,6 +99,7 @@ impl JobServerState {
             unresponsive: BTreeSet::new(),
             partly_reported: false,
             reported: ReportedState::Nothing,
+            last_answer: None,
             asked: false,
             lost_wake_ups: LostWakeUps::default(),
         }
@@ -115,6 +129,15 @@ impl JobServerState {
         self.lost_wake_ups.all
     }
 
+    /// A worker is no longer connected to it. Returns whether it was.
+    fn loses(&mut self, id: WorkerId, now: Duration) -> bool {
+        let was_up = self.up.remove(&id);
+        if was_up {
+            self.last_answer = Some(now);
+        }
+        was_up
+    }
+
     /// It answers this worker, or the worker has exited.
     fn answers(&mut self, id: WorkerId) {
         self.unresponsive.remove(&id);
@@ -123,7 +146,17 @@ impl JobServerState {
 
     /// Whether it is known not to answer.
     pub(crate) fn is_down(&self) -> bool {
-        self.reported == ReportedState::Down
+        self.reported.is_down()
+    }
+
+    /// What was last reported of it.
+    pub(crate) fn reported(&self) -> &ReportedState {
+        &self.reported
+    }
+
+    /// When it last answered a worker, if it ever has.
+    pub(crate) fn last_answer(&self, now: Duration) -> Option<Duration> {
+        if self.up.is_empty() { self.last_answer } else { Some(now) }
     }
 }
 
@@ -167,13 +200,13 @@ impl Core {
         self.servers.get_mut(place)
     }
 
-    pub(super) fn server_up(&mut self, id: WorkerId, server: usize) {
+    pub(super) fn server_up(&mut self, id: WorkerId, server: usize, now: Duration) {
         self.workers.change(id, |worker| worker.cut_off_reports = 0);
         let Some(server) = self.meant(id, server) else { return };
         server.up.insert(id);
         server.answers(id);
-        if server.reported != ReportedState::Up {
-            server.reported = ReportedState::Up;
+        if !server.reported.is_up() {
+            server.reported = ReportedState::Up { since: now };
             // It may not be the same server as before.
             server.asked = false;
             let event = Event::ServerUp { server: server.name.clone() };
@@ -182,14 +215,14 @@ impl Core {
         }
     }
 
-    pub(super) fn server_down(&mut self, id: WorkerId, server: usize, reason: String) {
+    pub(super) fn server_down(&mut self, id: WorkerId, server: usize, reason: String, now: Duration) {
         let Some(place) = self.place(id, server) else { return };
         let Some(server) = self.servers.get_mut(place) else { return };
-        let was_up = server.up.remove(&id);
+        let was_up = server.loses(id, now);
         let was_last = was_up && server.up.is_empty();
-        let is_news = server.used && server.up.is_empty() && server.reported != ReportedState::Down;
+        let is_news = server.used && server.up.is_empty() && !server.reported.is_down();
         if is_news {
-            server.reported = ReportedState::Down;
+            server.reported = ReportedState::Down { since: now, reason: reason.clone() };
             let event = Event::ServerDown { server: server.name.clone(), reason };
             self.report(event);
         }
@@ -258,7 +291,7 @@ impl Core {
             return;
         }
         for (number, server) in self.servers.iter_mut().enumerate() {
-            if server.used && server.reported == ReportedState::Up && !std::mem::replace(&mut server.asked, true) {
+            if server.used && server.reported.is_up() && !std::mem::replace(&mut server.asked, true) {
                 self.actions.push(Action::AskVersion { server: number, addresses: server.addresses.clone() });
             }
         }
@@ -283,14 +316,14 @@ impl Core {
     }
 
     /// A worker has exited: its connections no longer count.
-    pub(super) fn forget_connections(&mut self, id: WorkerId) {
+    pub(super) fn forget_connections(&mut self, id: WorkerId, now: Duration) {
         for server in &mut self.servers {
-            server.up.remove(&id);
+            server.loses(id, now);
             server.answers(id);
         }
     }
 
-    pub(super) fn resolved(&mut self, number: usize, result: Result<Vec<SocketAddr>, String>) {
+    pub(super) fn resolved(&mut self, number: usize, result: Result<Vec<SocketAddr>, String>, now: Duration) {
         let Some(server) = self.servers.get_mut(number) else { return };
         server.resolving = false;
         match result {
@@ -302,8 +335,8 @@ impl Core {
                 all.into_iter().for_each(|(id, own)| self.push_action(Action::Addresses(id, own, addresses.clone())));
             }
             Ok(_) => {}
-            Err(reason) if server.reported != ReportedState::Down && server.up.is_empty() => {
-                server.reported = ReportedState::Down;
+            Err(reason) if !server.reported.is_down() && server.up.is_empty() => {
+                server.reported = ReportedState::Down { since: now, reason: reason.clone() };
                 let event = Event::ServerDown { server: server.name.clone(), reason };
                 self.report(event);
             }

@@ -54,6 +54,7 @@ impl Core {
                 functions: named,
                 load_order: load_order.clone(),
                 state: WorkerState::Starting { deadline: now.saturating_add(self.start_timeout(wanted)) },
+                since: now,
                 pid: None,
                 generation,
                 born: now,
@@ -172,8 +173,8 @@ impl Core {
             WorkerMessage::MemoryLimitExceededAtStart { bytes } => self.exceeds_memory_limit_at_start(id, bytes),
             WorkerMessage::Draining { jobs } => self.worker_drains(id, jobs, now),
             WorkerMessage::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
-            WorkerMessage::ServerUp { server } => self.server_up(id, server),
-            WorkerMessage::ServerDown { server, reason } => self.server_down(id, server, reason),
+            WorkerMessage::ServerUp { server } => self.server_up(id, server, now),
+            WorkerMessage::ServerDown { server, reason } => self.server_down(id, server, reason, now),
             WorkerMessage::ServerStillDown { server, reason } => self.server_still_down(id, server, reason, now),
             WorkerMessage::ServerUnresponsive { server } => self.server_unresponsive(id, server),
             WorkerMessage::WakeUpLost { server } => self.wake_up_lost(id, server, now),
@@ -246,6 +247,9 @@ impl Core {
             let before = worker.state;
             let (state, step) = before.step(trigger, now);
             worker.state = state;
+            if std::mem::discriminant(&before) != std::mem::discriminant(&state) {
+                worker.since = now;
+            }
             worker.has_served |= state.is_serving();
             (before, state, step)
         });

@@ -9,7 +9,7 @@ use crate::plan::is_excluded;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::supervisor::pause_records::Pause;
+use crate::supervisor::function_state::FunctionFacts;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
@@ -25,14 +25,12 @@ pub(crate) struct FunctionView {
     pub version: Option<ShortHash>,
     /// Version of its crate.
     pub crate_version: String,
-    /// Workers planned for it.
-    pub planned: usize,
-    /// How long it still backs off.
-    pub backing_off: Option<Duration>,
+    /// Whether it is pinned to that version.
+    pub is_pinned: bool,
+    /// What is happening with it.
+    pub facts: FunctionFacts,
     /// Other files in worker_dir for the same function, which are not served.
     pub ignored_files: Vec<String>,
-    /// Who has paused it, and when.
-    pub pause: Option<Pause>,
     /// How many workers it has on request.
     pub scaled_to: Option<u32>,
     /// What is wrong with its queues, and needs attention: a clause each.
@@ -50,10 +48,10 @@ pub(crate) struct WorkerView {
     pub pid: i32,
     /// Where it is in its life.
     pub state: WorkerState,
-    /// No job server answers it, although they answer others.
-    pub is_cut_off: bool,
+    /// Since when.
+    pub since: Duration,
     /// What it serves.
-    pub functions: Vec<FunctionName>,
+    pub functions: Vec<FunctionVersion>,
     /// Counts the starts.
     pub generation: u64,
     /// When it was started.
@@ -82,46 +80,68 @@ impl Core {
         let names: BTreeSet<FunctionName> = planned.chain(self.catalog.functions()).collect();
         names.into_iter().map(move |name| {
             let version = self.catalog.version(&name);
-            let refused = self.catalog.refused().find(|(function, ..)| **function == name);
-            let excluded = self.plan.excluded.iter().find(|(function, _)| *function == name);
+            let facts = self.function_facts(&name, now);
             let (queue_warnings, queue_notes) = self.queue_warnings(&name);
-            let failing = self.is_not_restarted(&name) || self.backing_off(&name, now).is_some();
             FunctionView {
                 version: version.map(|version| version.hash),
                 crate_version: version.map_or_else(String::new, |version| version.facts.crate_version.clone()),
-                planned: self.plan.planned(&name) as usize,
-                backing_off: self.backing_off(&name, now).filter(|_| !self.is_draining()),
+                is_pinned: self.catalog.is_pinned(&name),
                 ignored_files: self.catalog.ignored_files(&name),
-                pause: self.pause_of(&name).cloned(),
                 scaled_to: self.scaled_to(&name),
-                note: {
-                    let pinned = self.catalog.is_pinned(&name).then(|| "pinned until its file changes".to_owned());
-                    let paused =
-                        self.pause_of(&name).map(|pause| format!("paused by {} since {}", pause.by, pause.since));
-                    let scaled =
-                        self.scaled_to(&name).map(|workers| format!("scaled to {workers} until the next reload"));
-                    let is_paused = paused.is_some();
-                    // Problems are also shown for a pinned version.
-                    let more = self
-                        .catalog
-                        .next(&name)
-                        .map(|next| format!("version {} is being tried", next.hash))
-                        .or(self.failures.reasons.get(&name).filter(|_| failing && !self.is_draining()).cloned())
-                        .or(refused.map(|(_, _, reason)| format!("its file {reason}")))
-                        .or(self.isolation_note(&name))
-                        .or(excluded.map(|(_, reason)| format!("left out, since {reason}")))
-                        .or_else(|| (self.serving(&name) == 0 && !is_paused).then(|| self.why_unserved(&name, now)));
-                    let ignored = self.catalog.ignored_files(&name);
-                    let ignored = (!ignored.is_empty())
-                        .then(|| format!("not served: {}, which holds it too", ignored.join(", ")));
-                    let notes = paused.into_iter().chain(scaled).chain(pinned).chain(more).chain(ignored);
-                    let notes: Vec<String> = notes.chain(queue_warnings.iter().cloned()).chain(queue_notes).collect();
-                    (!notes.is_empty()).then(|| notes.join("; "))
-                },
+                note: self.note(&name, &facts, queue_warnings.iter().cloned().chain(queue_notes)),
                 queue_warnings,
+                facts,
                 name,
             }
         })
+    }
+
+    fn function_facts(&self, name: &FunctionName, now: Duration) -> FunctionFacts {
+        let current = self.version_in_service(name);
+        let tried = self.catalog.next(name).map(|next| next.hash);
+        let count = |is_counted: &dyn Fn(Option<ShortHash>) -> bool| {
+            let alike = self.workers.serving_alike(name);
+            let counted = alike.filter(|(functions, _)| is_counted(functions.version_of(name)));
+            counted.map(|(_, alike)| alike.totals.serving).sum::<usize>()
+        };
+        let pause = self.pause_of(name).cloned();
+        let serving = if pause.is_some() { 0 } else { self.serving(name) };
+        let backing_off = self.backing_off(name, now).filter(|_| !self.is_draining());
+        let fails = (self.is_not_restarted(name) || backing_off.is_some()) && !self.is_draining();
+        let excluded = self.plan.excluded.iter().find(|(function, _)| function == name);
+        FunctionFacts {
+            planned: self.plan.planned(name) as usize,
+            serving,
+            serving_current: count(&|version| version == current),
+            serving_old: count(&|version| version != current && version != tried),
+            backing_off,
+            start_failure: self.failures.reasons.get(name).filter(|_| fails).cloned(),
+            excluded: excluded.map(|(_, reason)| format!("left out, since {reason}")),
+            unserved: (serving == 0 && pause.is_none()).then(|| self.why_unserved(name, now)),
+            tried,
+            pause,
+        }
+    }
+
+    /// What an operator should know about a function. Problems are also mentioned for a pinned version.
+    fn note(&self, name: &FunctionName, facts: &FunctionFacts, queues: impl Iterator<Item = String>) -> Option<String> {
+        let pinned = self.catalog.is_pinned(name).then(|| "pinned until its file changes".to_owned());
+        let paused = facts.pause.as_ref().map(|pause| format!("paused by {} since {}", pause.by, pause.since));
+        let scaled = self.scaled_to(name).map(|workers| format!("scaled to {workers} until the next reload"));
+        let refused = self.catalog.refused().find(|(function, ..)| *function == name);
+        let problem = facts
+            .tried
+            .map(|version| format!("version {version} is being tried"))
+            .or(facts.start_failure.clone())
+            .or(refused.map(|(_, _, reason)| format!("its file {reason}")))
+            .or(self.isolation_note(name))
+            .or(facts.excluded.clone())
+            .or(facts.unserved.clone());
+        let ignored = self.catalog.ignored_files(name);
+        let ignored = (!ignored.is_empty()).then(|| format!("not served: {}, which holds it too", ignored.join(", ")));
+        let notes = [paused, scaled, pinned, problem, ignored].into_iter().flatten();
+        let notes: Vec<String> = notes.chain(queues).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 
     /// Why no worker serves a planned function: what is wrong, or how far the start of a worker is.
@@ -169,6 +189,11 @@ impl Core {
         (state, rejected)
     }
 
+    /// The version of a function that is in service.
+    pub(crate) fn version_in_service(&self, function: &str) -> Option<ShortHash> {
+        self.catalog.version(function).map(|version| version.hash)
+    }
+
     /// The hash of the function's version that is served, or was by an earlier manager.
     pub(crate) fn served(&self, function: &str) -> Option<ShortHash> {
         self.catalog.served(function).map(|version| version.hash)
@@ -187,6 +212,11 @@ impl Core {
         (functions.len(), self.workers.totals().serving, self.workers.len())
     }
 
+    /// Where every worker is that has a process.
+    pub(crate) fn worker_states(&self) -> impl Iterator<Item = (WorkerId, WorkerState)> {
+        self.workers.iter().filter(|(_, worker)| worker.pid.is_some()).map(|(id, worker)| (*id, worker.state))
+    }
+
     /// Every worker that has a process.
     pub(crate) fn worker_views(&self) -> impl Iterator<Item = WorkerView> {
         self.workers.iter().filter_map(|(id, worker)| {
@@ -194,8 +224,8 @@ impl Core {
                 id: *id,
                 pid: worker.pid?,
                 state: worker.state,
-                is_cut_off: self.is_cut_off(*id),
-                functions: worker.names(),
+                since: worker.since,
+                functions: worker.functions.clone(),
                 generation: worker.generation,
                 born: worker.born,
             })

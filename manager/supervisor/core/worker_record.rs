@@ -35,6 +35,8 @@ pub(super) struct WorkerRecord {
     pub generation: u64,
     pub born: Duration,
     pub state: WorkerState,
+    /// Since when it has been in that state.
+    pub since: Duration,
     pub start: StartProgress,
     /// Whether it has ever taken jobs.
     pub has_served: bool,

@@ -8,11 +8,12 @@ use super::children::ChildKind;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::scoreboard::{Counters, LastFailure};
+use crate::scoreboard::{Counters, LastFailure, ScoreboardJob};
 use crate::supervisor::canary::JobCounts;
-use crate::supervisor::core::{CanaryCounts, CanaryFunction};
+use crate::supervisor::core::{CanaryCounts, CanaryFunction, Core};
 use crate::supervisor::job_failures::{FailedJob, FailureKind, FailureReading};
 use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::run_times::RunTimes;
 use crate::system::clock;
 
 impl Effects {
@@ -37,28 +38,68 @@ impl Effects {
 
     /// Job counters of one version of a function, over all workers so far.
     fn counters_of(&self, function: &str, version: ShortHash) -> Counters {
-        let past = self.past.get(function).and_then(|past| past.versions.iter().find(|(hash, _)| *hash == version));
-        let past = past.map(|(_, counters)| *counters).unwrap_or_default();
+        let past = self.past.get(function).and_then(|past| past.version(version));
+        let past = past.map(|retired| retired.counters).unwrap_or_default();
         self.add_live_workers(past, |is| is.function == *function && is.hash == version)
     }
 
-    /// Job counters of every function, over all workers so far; reads each scoreboard once.
-    pub(super) fn all_counts(&self) -> BTreeMap<FunctionName, FunctionCounts> {
-        let past = |(name, past): (&FunctionName, &RetiredCounts)| {
-            (name.clone(), FunctionCounts { counters: past.all, last_failure: past.last_failure.clone() })
-        };
-        let mut all: BTreeMap<FunctionName, FunctionCounts> = self.past.iter().map(past).collect();
+    /// What is counted of every function, over all workers so far; reads each scoreboard once. The times that jobs ran
+    /// are those of the versions that `core` has in service.
+    pub(super) fn all_counts(&self, core: &Core) -> BTreeMap<FunctionName, FunctionCounts> {
+        let mut all: BTreeMap<FunctionName, FunctionCounts> = BTreeMap::new();
+        for (name, past) in &self.past {
+            let counts = all.entry(name.clone()).or_default();
+            (counts.counters, counts.last_failure) = (past.all, past.last_failure.clone());
+            if let Some(retired) = core.version_in_service(name).and_then(|version| past.version(version)) {
+                counts.run_times.add(&retired.run_times);
+            }
+        }
         for child in self.children.values() {
             let ChildKind::Worker(worker) = &child.kind else { continue };
+            let seen = worker.scoreboard.read();
+            // One that has had no job has counted nothing.
+            if seen.overwritten || worker.scoreboard.last_job().is_none() {
+                continue;
+            }
             for (index, version) in worker.versions.iter().enumerate() {
-                let counters = worker.scoreboard.counters(index);
                 let counts = all.entry(version.function.clone()).or_default();
+                counts.busy += usize::from(seen.activity.has_job());
+                let counters = worker.scoreboard.intact_counters(index);
+                if counters.jobs() == 0 {
+                    continue;
+                }
                 add(&mut counts.counters, counters);
                 let failure = worker.scoreboard.last_failure(index).map(|failure| failed_job(failure, version.hash));
                 counts.last_failure = latest(counts.last_failure.take(), failure);
+                if core.version_in_service(&version.function) == Some(version.hash) {
+                    counts.run_times.add(&RunTimes(worker.scoreboard.intact_run_times(index)));
+                }
+            }
+            let function = seen.job.as_ref().and_then(|job| worker.functions.get(job.function));
+            if let (Some(job), Some(counts)) = (&seen.job, function.and_then(|function| all.get_mut(function))) {
+                counts.runs(child.pid.as_raw(), job);
             }
         }
         all
+    }
+
+    /// Records how many jobs have ended, for what is reported of the last minute, if it is time for that.
+    pub(crate) fn record_totals(&mut self, core: &Core) {
+        if self.last_minute.is_due(clock::now()) {
+            self.record_counts(core, &self.all_counts(core));
+        }
+    }
+
+    /// The same, of what was counted just now.
+    pub(super) fn record_counts(&mut self, core: &Core, counts: &BTreeMap<FunctionName, FunctionCounts>) {
+        let now = clock::now();
+        if self.last_minute.is_due(now) {
+            let totals = |(name, counts): (&FunctionName, &FunctionCounts)| {
+                let Counters { completed, failed, .. } = counts.counters;
+                (name.clone(), core.job_totals(name, completed, failed))
+            };
+            self.last_minute.record(now, counts.iter().map(totals).collect());
+        }
     }
 
     /// Job counters of a function, over all workers so far.
@@ -100,11 +141,35 @@ impl Effects {
     }
 }
 
-/// Job counters of a function, and its last failed job.
+/// What is counted of a function.
 #[derive(Default)]
 pub(super) struct FunctionCounts {
     pub counters: Counters,
     pub last_failure: Option<FailedJob>,
+    /// Workers with it that run a job, of whichever function.
+    pub busy: usize,
+    /// Its jobs that run now.
+    pub running: usize,
+    /// The one of them that has run longest.
+    pub longest: Option<LongestJob>,
+    /// How long jobs of the version in service ran.
+    pub run_times: RunTimes,
+}
+
+/// A job that runs now.
+pub(super) struct LongestJob {
+    pub pid: i32,
+    pub job: ScoreboardJob,
+}
+
+impl FunctionCounts {
+    /// A worker runs a job of it.
+    fn runs(&mut self, pid: i32, job: &ScoreboardJob) {
+        self.running += 1;
+        if self.longest.as_ref().is_none_or(|longest| job.started_ns < longest.job.started_ns) {
+            self.longest = Some(LongestJob { pid, job: job.clone() });
+        }
+    }
 }
 
 fn latest(one: Option<FailedJob>, other: Option<FailedJob>) -> Option<FailedJob> {
@@ -120,20 +185,35 @@ pub(super) struct RetiredCounts {
     all: Counters,
     last_failure: Option<FailedJob>,
     /// By version, ordered by their last exit, the latest one last.
-    versions: Vec<(ShortHash, Counters)>,
+    versions: Vec<RetiredVersion>,
+}
+
+/// Totals of exited workers for one version.
+pub(super) struct RetiredVersion {
+    pub version: ShortHash,
+    pub counters: Counters,
+    pub run_times: RunTimes,
 }
 
 impl RetiredCounts {
-    pub(super) fn add(&mut self, version: ShortHash, counters: Counters, failure: Option<FailedJob>) {
-        add(&mut self.all, counters);
+    /// A worker has exited.
+    pub(super) fn add(&mut self, exited: RetiredVersion, failure: Option<FailedJob>) {
+        add(&mut self.all, exited.counters);
         self.last_failure = latest(self.last_failure.take(), failure);
-        let known = self.versions.iter().position(|(hash, _)| *hash == version);
-        let mut own = known.map_or_else(|| (version, Counters::default()), |at| self.versions.remove(at));
-        add(&mut own.1, counters);
+        let known = self.versions.iter().position(|of| of.version == exited.version);
+        let mut own = exited;
+        if let Some(before) = known.map(|at| self.versions.remove(at)) {
+            add(&mut own.counters, before.counters);
+            own.run_times.add(&before.run_times);
+        }
         self.versions.push(own);
         if self.versions.len() > MAX_VERSIONS {
             self.versions.remove(0);
         }
+    }
+
+    fn version(&self, version: ShortHash) -> Option<&RetiredVersion> {
+        self.versions.iter().find(|of| of.version == version)
     }
 }
 

@@ -1,17 +1,23 @@
 //! What `gm-native status` shows: the core's view, and the workers' scoreboards.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Effects;
 use super::children::ChildKind;
-use super::counters::FunctionCounts;
+use super::counters::{FunctionCounts, LongestJob};
 use crate::control::{
-    FailureRateStatus, FunctionStatus, JobServerStatus, LastFailureStatus, ManagerState, RefusedFile, StatusReply,
-    WorkerCondition, WorkerStatus,
+    FailureRateStatus, FunctionStatus, JobServerState, JobServerStatus, LastFailureStatus, LastMinuteStatus,
+    ManagerState, RefusedFile, RunTimeStatus, RunningJobStatus, STATUS_SCHEMA, StatusReply,
 };
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
 use crate::scoreboard::WorkerActivity;
-use crate::supervisor::core::{Core, FunctionView, WorkerView};
+use crate::supervisor::core::{Core, FunctionView, ReportedState};
 use crate::supervisor::event::{AwaitedJob, Event, seconds};
+use crate::supervisor::function_state::{self, local_time};
+use crate::supervisor::job_failures::FailureRate;
+use crate::supervisor::last_minute::CountedJobs;
+use crate::supervisor::run_times::RunTimes;
 use crate::system::child_poller::ChildId;
 use crate::system::clock;
 use crate::version;
@@ -29,29 +35,34 @@ pub(crate) fn manager_state(core: &Core) -> ManagerState {
 }
 
 impl Effects {
-    /// Everything there is to show now.
-    pub(crate) fn status(&self, core: &Core, instance: &str) -> StatusReply {
+    /// Everything there is to show now; the list of workers only on request.
+    pub(crate) fn status(&mut self, core: &Core, instance: &str, with_workers: bool) -> StatusReply {
+        let mut counts = self.all_counts(core);
+        self.record_counts(core, &counts);
         let now = clock::now();
-        let mut counts = self.all_counts();
+        let worker_counts = self.worker_counts(core);
+        let listed = with_workers.then(|| core.worker_views()).into_iter().flatten();
         StatusReply {
+            schema: STATUS_SCHEMA,
             version: version::SHORT.into(),
             pid: std::process::id(),
             instance: instance.into(),
             command: self.config.command.to_string(),
             uptime_seconds: core.uptime(now).as_secs(),
             state: manager_state(core),
-            job_servers: self.job_servers(core),
+            job_servers: job_servers(core, worker_counts.all, now),
             functions: core
                 .function_views(now)
                 .map(|view| {
                     let counts = counts.remove(&view.name).unwrap_or_default();
-                    function(core, view, counts, now)
+                    self.function(core, view, counts, now)
                 })
                 .collect(),
             refused: core.refused().map(|(_, path, reason)| RefusedFile { path, reason: reason.into() }).collect(),
             warnings: core.warnings().into_iter().chain(self.log_warnings()).collect(),
             failed_reload: None,
-            workers: core.worker_views().map(|view| self.worker(view, now)).collect(),
+            worker_counts,
+            workers: listed.map(|view| self.worker(core, view, now)).collect(),
             orphans_reaped: self.reaper.adopted,
         }
     }
@@ -94,83 +105,111 @@ impl Effects {
         Some(Event::WaitingForWorker { pid: child.pid.as_raw(), functions: worker.functions.clone(), doing, job })
     }
 
-    fn job_servers(&self, core: &Core) -> Vec<JobServerStatus> {
-        let workers = core.worker_views().count();
-        let show = |server: &crate::supervisor::core::JobServerState| JobServerStatus {
-            address: server.name.clone(),
-            workers_connected: server.workers(),
-            workers,
-            lost_wake_ups: server.lost_wake_ups(),
-        };
-        core.servers().map(show).collect()
-    }
-
-    fn worker(&self, view: WorkerView, now: Duration) -> WorkerStatus {
-        let child = self.workers.get(&view.id).and_then(|id| self.children.get(id));
-        let worker = child.and_then(|child| match &child.kind {
-            ChildKind::Worker(worker) => Some(worker),
-            _ => None,
-        });
-        let scoreboard = worker.map(|worker| worker.scoreboard.read());
-        let job = scoreboard.as_ref().and_then(|scoreboard| scoreboard.job.clone());
-        let busy = scoreboard.as_ref().is_some_and(|scoreboard| scoreboard.activity.has_job());
-        let jobs = worker.map_or(0, |worker| {
-            let counters = (0..worker.functions.len()).map(|index| worker.scoreboard.counters(index));
-            counters.fold(0_u64, |sum, counters| sum.saturating_add(counters.jobs()))
-        });
-        let state = match view.state.condition(busy) {
-            WorkerCondition::Idle if view.is_cut_off => WorkerCondition::CutOff,
-            state => state,
-        };
-        WorkerStatus {
-            pid: view.pid.cast_unsigned(),
-            state,
-            functions: view.functions,
-            current_function: job.as_ref().and_then(|job| worker?.functions.get(job.function).cloned()),
-            handle: job.as_ref().and_then(|job| Some(String::from_utf8_lossy(job.handle.as_deref()?).into_owned())),
-            job_seconds: job.map(|job| now.saturating_sub(Duration::from_nanos(job.started_ns)).as_secs_f64()),
-            generation: view.generation,
-            jobs,
-            started_seconds_ago: now.saturating_sub(view.born).as_secs(),
+    fn function(&self, core: &Core, view: FunctionView, counts: FunctionCounts, now: Duration) -> FunctionStatus {
+        let FunctionCounts { counters, last_failure, busy, running, longest, run_times } = counts;
+        let totals = core.job_totals(&view.name, counters.completed, counters.failed);
+        let rate = core.failure_rate(&view.name, &totals, now);
+        let lost = core.last_lost_job(&view.name).cloned();
+        let last = last_failure.into_iter().chain(lost).max_by_key(|failure| failure.at);
+        let failing = rate.filter(FailureRate::is_high).map(|rate| failing(&rate));
+        let served = |hash| FunctionVersion { function: view.name.clone(), hash };
+        let stored_at = view.version.and_then(|version| self.known.stored_at(&served(version)));
+        FunctionStatus {
+            version: view.version,
+            crate_version: view.crate_version,
+            version_stored: stored_at.map(local_time),
+            pinned: view.is_pinned,
+            state: function_state::state(&view.facts, failing, SystemTime::now()),
+            workers_ready: view.facts.serving,
+            workers_planned: view.facts.planned,
+            workers_busy: busy,
+            jobs_running: running,
+            longest_job: longest.map(|longest| running_job(&longest, now)),
+            last_minute: self.last_minute.count(&view.name, &totals, now).map(last_minute),
+            run_time: view.version.and_then(|version| run_time(version, &run_times)),
+            jobs_completed: totals.completed,
+            jobs_failed: totals.failed,
+            jobs_crashed: totals.crashed,
+            jobs_timed_out: totals.timed_out,
+            failing: rate.map(|rate| FailureRateStatus {
+                failed: rate.failed,
+                jobs: rate.jobs,
+                seconds: rate.over.as_secs_f64(),
+                high: rate.is_high(),
+            }),
+            last_failure: last.map(|last| LastFailureStatus {
+                kind: last.kind.label().into(),
+                seconds_ago: now.saturating_sub(last.at).as_secs_f64(),
+                handle: last.handle,
+                version: last.version,
+                reason: last.reason,
+            }),
+            backing_off_seconds: view.facts.backing_off.map(|wait| wait.as_secs_f64()),
+            ignored_files: view.ignored_files,
+            paused_by: view.facts.pause.as_ref().map(|pause| pause.by.clone()),
+            paused_since: view.facts.pause.map(|pause| pause.since),
+            scaled_to: view.scaled_to,
+            queue_warnings: view.queue_warnings,
+            note: view.note,
+            name: view.name,
         }
     }
 }
 
-fn function(core: &Core, view: FunctionView, counts: FunctionCounts, now: Duration) -> FunctionStatus {
-    let FunctionCounts { counters, last_failure } = counts;
-    let totals = core.job_totals(&view.name, counters.completed, counters.failed);
-    let rate = core.failure_rate(&view.name, &totals, now);
-    let lost = core.last_lost_job(&view.name).cloned();
-    let last = last_failure.into_iter().chain(lost).max_by_key(|failure| failure.at);
-    FunctionStatus {
-        version: view.version,
-        crate_version: view.crate_version,
-        workers_ready: if view.pause.is_some() { 0 } else { core.serving(&view.name) },
-        workers_planned: view.planned,
-        jobs_completed: totals.completed,
-        jobs_failed: totals.failed,
-        jobs_crashed: totals.crashed,
-        jobs_timed_out: totals.timed_out,
-        failing: rate.map(|rate| FailureRateStatus {
-            failed: rate.failed,
-            jobs: rate.jobs,
-            seconds: rate.over.as_secs_f64(),
-            high: rate.is_high(),
-        }),
-        last_failure: last.map(|last| LastFailureStatus {
-            kind: last.kind.label().into(),
-            seconds_ago: now.saturating_sub(last.at).as_secs_f64(),
-            handle: last.handle,
-            version: last.version,
-            reason: last.reason,
-        }),
-        backing_off_seconds: view.backing_off.map(|wait| wait.as_secs_f64()),
-        ignored_files: view.ignored_files,
-        paused_by: view.pause.as_ref().map(|pause| pause.by.clone()),
-        paused_since: view.pause.map(|pause| pause.since),
-        scaled_to: view.scaled_to,
-        queue_warnings: view.queue_warnings,
-        note: view.note,
-        name: view.name,
+fn failing(rate: &FailureRate) -> String {
+    format!("{} of the latest {} jobs had no result", rate.failed, rate.jobs)
+}
+
+fn running_job(longest: &LongestJob, now: Duration) -> RunningJobStatus {
+    let LongestJob { pid, job } = longest;
+    RunningJobStatus {
+        pid: pid.cast_unsigned(),
+        handle: text(job.handle.as_deref()),
+        unique: text(job.unique.as_deref()),
+        seconds: now.saturating_sub(Duration::from_nanos(job.started_ns)).as_secs_f64(),
     }
+}
+
+fn last_minute(counted: CountedJobs) -> LastMinuteStatus {
+    LastMinuteStatus {
+        seconds: counted.over.as_secs_f64(),
+        completed: counted.jobs.completed,
+        failed: counted.jobs.unsuccessful(),
+    }
+}
+
+fn run_time(version: ShortHash, times: &RunTimes) -> Option<RunTimeStatus> {
+    let percentile = |share| times.percentile(share).map(seconds);
+    Some(RunTimeStatus { version, jobs: times.jobs(), p50_seconds: percentile(0.5)?, p99_seconds: percentile(0.99)? })
+}
+
+fn job_servers(core: &Core, workers: usize, now: Duration) -> Vec<JobServerStatus> {
+    let since = |at: Duration| {
+        let ago = now.saturating_sub(at);
+        (local_time(SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)), ago.as_secs_f64())
+    };
+    let show = |server: &crate::supervisor::core::JobServerState| JobServerStatus {
+        address: server.name.clone(),
+        state: match server.reported() {
+            ReportedState::Nothing => JobServerState::Connecting,
+            ReportedState::Up { since: at } => {
+                let (since, seconds) = since(*at);
+                JobServerState::Up { since, seconds }
+            }
+            ReportedState::Down { since: at, reason } => {
+                let (since, seconds) = since(*at);
+                JobServerState::Down { since, seconds, why: reason.clone() }
+            }
+        },
+        last_answer_seconds_ago: server.last_answer(now).map(|at| now.saturating_sub(at).as_secs_f64()),
+        workers_connected: server.workers(),
+        workers,
+        lost_wake_ups: server.lost_wake_ups(),
+    };
+    core.servers().map(show).collect()
+}
+
+/// What a client has sent, as text.
+pub(super) fn text(bytes: Option<&[u8]>) -> Option<String> {
+    bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
 }

@@ -4,6 +4,7 @@ use crate::plugins::version_records::VersionFacts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::Effects;
 use super::children::ChildKind;
@@ -75,6 +76,13 @@ impl StoredVersions {
     /// Where a version is stored, and the version of its crate.
     pub(super) fn stored(&self, version: &FunctionVersion) -> Option<(&Path, &str)> {
         self.versions.get(version).map(|known| (known.stored.path.as_path(), known.facts.crate_version.as_str()))
+    }
+
+    /// When a version was stored.
+    pub(super) fn stored_at(&self, version: &FunctionVersion) -> Option<SystemTime> {
+        let (seconds, nanoseconds) = self.versions.get(version)?.stored.identity.mtime;
+        let since_1970 = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
+        SystemTime::UNIX_EPOCH.checked_add(since_1970)
     }
 
     /// The sibling libraries of a version.

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::Effects;
 use super::children::{ChildKind, WorkerHandle};
-use super::counters::failed_job;
+use super::counters::{RetiredVersion, failed_job};
 use super::post_mortems::Remains;
 use crate::config::Config;
 use crate::crash::report::{RecentJob, ResourceUsage};
@@ -19,7 +19,7 @@ use crate::gearman::packet::encode;
 use crate::logging::{Level, escape};
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::scoreboard::{self, ScoreboardView, WorkerActivity};
+use crate::scoreboard::{self, BUCKETS, ScoreboardView, WorkerActivity};
 use crate::supervisor::catalog::CheckedVersion;
 use crate::supervisor::core::{
     ExitReport, Input, JobReply, LivenessRound, ScoreboardReading, WorkerLiveness, WorkerStart,
@@ -28,6 +28,7 @@ use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
 use crate::supervisor::out_of_memory::OutOfMemory;
 use crate::supervisor::recent_output::OutputStream;
 use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::run_times::RunTimes;
 use crate::system::child_poller::ChildId;
 use crate::system::clock;
 use crate::system::crash_request;
@@ -277,7 +278,9 @@ impl Effects {
             let counters = worker.scoreboard.counters(index);
             jobs = counters.jobs().saturating_add(jobs);
             let failure = worker.scoreboard.last_failure(index).map(|failure| failed_job(failure, version.hash));
-            self.past.entry(version.function.clone()).or_default().add(version.hash, counters, failure);
+            let run_times = if seen.overwritten { [0; BUCKETS] } else { worker.scoreboard.intact_run_times(index) };
+            let exited = RetiredVersion { version: version.hash, counters, run_times: RunTimes(run_times) };
+            self.past.entry(version.function.clone()).or_default().add(exited, failure);
         }
         let lost = match &exit_cause {
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => Some(lost),

@@ -93,7 +93,7 @@ impl Manager {
     /// Carries out a request; or one sentence: why it is refused.
     fn reply(&mut self, request: ControlRequest, by: &Requester) -> Result<Reply, String> {
         Ok(match request {
-            ControlRequest::Status => Reply::Status(Box::new(self.status())),
+            ControlRequest::Status { workers } => Reply::Status(Box::new(self.status(workers))),
             ControlRequest::Ping => {
                 let state = manager_state(&self.core).label();
                 Reply::Done(format!("the manager (pid {}) is {state}", std::process::id()))
@@ -122,8 +122,8 @@ impl Manager {
         })
     }
 
-    fn status(&self) -> StatusReply {
-        let mut status = self.effects.status(&self.core, &self.instance);
+    fn status(&mut self, with_workers: bool) -> StatusReply {
+        let mut status = self.effects.status(&self.core, &self.instance, with_workers);
         status.warnings.extend(self.places.failures().cloned());
         status.failed_reload = self.reloads.failed(clock::now());
         status
