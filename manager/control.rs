@@ -24,6 +24,7 @@ mod feed;
 mod function_status;
 mod messages;
 mod other_users;
+mod queue_status;
 mod requester;
 #[cfg(test)]
 mod sample;
@@ -44,6 +45,7 @@ pub use messages::{
     RollbackReply, VersionState, VersionStatus,
 };
 pub(crate) use other_users::listening_sockets;
+pub use queue_status::{QueueStatus, QueuesAnswer, ServerQueues};
 pub use requester::Requester;
 pub use server::{ControlServer, PendingRequest};
 pub use server_status::{JobServerState, JobServerStatus};

@@ -18,6 +18,14 @@ pub struct StatusArgs {
     #[arg(long, conflicts_with = "check")]
     pub workers: bool,
 
+    /// Ask the job servers how many jobs of each function wait and run there
+    #[arg(long, conflicts_with = "check")]
+    pub queues: bool,
+
+    /// Show it again each second until Ctrl-C; with --json, one line each
+    #[arg(long, conflicts_with = "check")]
+    pub watch: bool,
+
     /// Print one line for a monitoring system; exit with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown)
     ///
     /// The line and the exit codes are those of a Nagios plugin, with performance data. Critical: no manager is

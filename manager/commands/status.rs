@@ -2,7 +2,9 @@
 
 mod check;
 mod functions;
+mod queues;
 mod servers;
+mod watch;
 mod workers;
 
 use std::path::Path;
@@ -17,9 +19,21 @@ use crate::logging::escape;
 use crate::supervisor::event::counted;
 use check::Severity;
 
-/// Prints the status of the manager at this control socket.
+/// Prints the status of the manager at this control socket, once or again and again.
 pub fn show(path: &Path, args: &StatusArgs, format: OutputFormat) -> ExitCode {
-    match ask(path, args.workers || format == OutputFormat::Json) {
+    let ask = || {
+        let mut status = ask(path, args.workers || format == OutputFormat::Json)?;
+        status.queues = args.queues.then(|| queues::ask(&status));
+        Ok(status)
+    };
+    if args.watch {
+        let shown = |status| match format {
+            OutputFormat::Text => text(&status),
+            OutputFormat::Json => format!("{}\n", serde_json::to_string(&status).unwrap_or_default()),
+        };
+        return watch::run(|| ask().map(shown), format);
+    }
+    match ask() {
         Ok(status) => finish(&render(&status, format), 0),
         Err(error) => fail_of(&error),
     }
@@ -91,7 +105,9 @@ pub(crate) fn text(status: &StatusReply) -> String {
         out.push_str(functions::LEGEND);
         out.push_str(&functions::notes(status).render());
     }
-    for table in [servers::table(status), refused(status), warnings(status), workers::table(status)] {
+    let queues = queues::tables(status.queues.as_deref().unwrap_or_default());
+    let tables = [servers::table(status)].into_iter().chain(queues);
+    for table in tables.chain([refused(status), warnings(status), workers::table(status)]) {
         out.push_str(&table.render());
     }
     out

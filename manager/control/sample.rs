@@ -123,6 +123,7 @@ pub(crate) fn sample_status() -> StatusReply {
             },
             worker(4713, WorkerCondition::Idle),
         ],
+        queues: None,
         orphans_reaped: 0,
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failures::FailedReloadStatus;
 use super::function_status::FunctionStatus;
+use super::queue_status::ServerQueues;
 use super::server_status::JobServerStatus;
 use super::worker_status::{WorkerCounts, WorkerStatus};
 
@@ -47,6 +48,9 @@ pub struct StatusReply {
     /// The last reload, if it failed.
     #[serde(default)]
     pub failed_reload: Option<FailedReloadStatus>,
+    /// What waits at the job servers, if `--queues` asked for it; never in the manager's own answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<Vec<ServerQueues>>,
     /// Processes that plugins left behind and that have ended: the manager became their parent.
     #[serde(default)]
     pub orphans_reaped: u64,

@@ -63,6 +63,7 @@ impl Effects {
             failed_reload: None,
             worker_counts,
             workers: listed.map(|view| self.worker(core, view, now)).collect(),
+            queues: None,
             orphans_reaped: self.reaper.adopted,
         }
     }
