@@ -95,7 +95,7 @@ const VERBS: [Verb; 23] = [
     Verb {
         name: "status",
         exit: &[
-            ("0", "Printed."),
+            ("0", "Printed; with --watch: Ctrl-C was pressed, or nobody reads any more."),
             USAGE,
             NO_MANAGER,
             REFUSED,
@@ -109,7 +109,12 @@ const VERBS: [Verb; 23] = [
         examples: &[
             ("gm-native -c gm.ini status", "Functions and job servers."),
             ("gm-native -c gm.ini status --workers", "And each worker process, with the job it runs."),
-            ("gm-native -c gm.ini status --json", "All of that for programs."),
+            ("gm-native -c gm.ini status --queues", "And how many jobs wait at each job server."),
+            ("gm-native -c gm.ini status --watch", "Again each second, until Ctrl-C."),
+            (
+                "gm-native -c gm.ini status --json",
+                "All of that for programs, but for --queues; described by docs/status.schema.json.",
+            ),
             ("gm-native -c gm.ini status --check", "For Nagios, Icinga and others: one line with performance data."),
             ("gm-native -c gm.ini status --check=live", "For a liveness probe: whether the manager answers."),
         ],

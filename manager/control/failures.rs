@@ -6,6 +6,7 @@ use crate::plugins::content_hash::ShortHash;
 
 /// How many of the latest jobs of a function ended without a result: they failed, crashed or timed out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FailureRateStatus {
     /// Those without a result.
     pub failed: u64,
@@ -19,6 +20,7 @@ pub struct FailureRateStatus {
 
 /// A job that ended without a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LastFailureStatus {
     /// failed, crashed or timed_out.
     pub kind: String,
@@ -34,6 +36,7 @@ pub struct LastFailureStatus {
 
 /// A reload whose configuration could not be used: the previous one stays in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FailedReloadStatus {
     /// How long ago.
     pub seconds_ago: f64,

@@ -8,11 +8,13 @@ use crate::plugins::name::FunctionName;
 
 /// A function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FunctionStatus {
     /// The name jobs ask for.
     pub name: FunctionName,
     /// The stored library: first 12 hex digits of its hash; empty if none is served.
     #[serde(with = "version_or_empty")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub version: Option<ShortHash>,
     /// The version its author gave it.
     pub crate_version: String,
@@ -79,6 +81,7 @@ pub struct FunctionStatus {
 
 /// What is happening with a function. If it is several things, the one that matters most.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FunctionState {
     /// Workers take jobs of it.
@@ -134,6 +137,7 @@ pub enum FunctionState {
 
 /// A job that runs now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunningJobStatus {
     /// The pid of its worker.
     pub pid: u32,
@@ -147,6 +151,7 @@ pub struct RunningJobStatus {
 
 /// Jobs that ended in the last minute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LastMinuteStatus {
     /// The length of that minute: the totals are compared with those recorded closest to a minute ago, and they are
     /// recorded at each re-scan and with each status.
@@ -160,6 +165,7 @@ pub struct LastMinuteStatus {
 /// How long jobs of one version have run, over all its workers so far. The times are estimates: they are counted by
 /// powers of two.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunTimeStatus {
     /// The version.
     pub version: ShortHash,

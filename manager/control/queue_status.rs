@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The queues at one job server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ServerQueues {
     /// Host and port as configured.
     pub address: String,
@@ -13,6 +14,7 @@ pub struct ServerQueues {
 
 /// Whether a job server said what is queued.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum QueuesAnswer {
     /// It did.
@@ -29,6 +31,7 @@ pub enum QueuesAnswer {
 
 /// The queue of a function at one job server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct QueueStatus {
     /// The function.
     pub function: String,

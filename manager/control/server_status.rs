@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A job server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct JobServerStatus {
     /// Host and port as configured.
     pub address: String,
@@ -24,6 +25,7 @@ pub struct JobServerStatus {
 
 /// Whether a job server answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum JobServerState {
     /// No worker has reported about it yet.

@@ -8,13 +8,15 @@ use super::queue_status::ServerQueues;
 use super::server_status::JobServerStatus;
 use super::worker_status::{WorkerCounts, WorkerStatus};
 
-/// The version of the form of a [`StatusReply`] as JSON. Fields are added without a new one.
+/// The version of the form of a status as JSON. It changes only if a field goes, or changes its meaning or its form;
+/// docs/status.schema.json describes it.
 pub const STATUS_SCHEMA: u32 = 1;
 
 /// What the manager is doing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StatusReply {
-    /// The version of this form: [`STATUS_SCHEMA`].
+    /// The version of this form.
     #[serde(default)]
     pub schema: u32,
     /// gm-native's version.
@@ -58,6 +60,7 @@ pub struct StatusReply {
 
 /// The state of the manager as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ManagerState {
     /// The first workers are not ready yet.
@@ -81,9 +84,36 @@ impl ManagerState {
 
 /// A file in worker_dir that is not served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RefusedFile {
     /// The file.
     pub path: String,
     /// Why not, and what to do.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use schemars::generate::SchemaSettings;
+
+    use super::*;
+
+    /// The description is made from the types, so a field cannot be forgotten in it.
+    #[test]
+    fn the_schema_describes_what_is_printed() {
+        let mut schema =
+            SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<StatusReply>();
+        schema.insert("title".into(), format!("gm-native status --json, schema {STATUS_SCHEMA}").into());
+        let made = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/status.schema.json");
+        if std::env::var_os("GM_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        let behind =
+            "docs/status.schema.json is behind the types; GM_WRITE_DOCS=1 cargo test --lib the_schema_describes";
+        assert!(made == written, "{behind}");
+    }
 }

@@ -7,6 +7,7 @@ use crate::plugins::name::FunctionName;
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerCondition {
     /// Its libraries are being loaded.
@@ -52,6 +53,7 @@ impl WorkerCondition {
 
 /// A worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WorkerStatus {
     /// Its pid.
     pub pid: u32,
@@ -101,6 +103,7 @@ impl WorkerStatus {
 
 /// How many workers there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WorkerCounts {
     /// All that have a process.
     pub all: usize,

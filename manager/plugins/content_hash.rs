@@ -112,6 +112,7 @@ impl From<ContentHash> for String {
 
 /// The first 12 hex digits of a [`ContentHash`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct ShortHash([u8; 12]);
 

@@ -18,6 +18,7 @@ pub const MAX_NAME: usize = 252;
 /// used in a log line, in gearmand's text listings and as a file name. A clone copies no text, since the manager passes
 /// names around with every worker.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct FunctionName(Arc<str>);
 

@@ -64,6 +64,7 @@ mod slow_answers;
 mod slow_servers;
 mod slow_starts;
 mod state_directories;
+mod status;
 mod stopped_manager;
 mod streams;
 mod timeouts;

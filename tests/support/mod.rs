@@ -29,6 +29,7 @@ pub mod manager;
 pub mod other_servers;
 pub mod plugins;
 pub mod program;
+pub mod schema;
 pub mod scripted_server;
 pub mod scripted_worker;
 pub mod tmux;

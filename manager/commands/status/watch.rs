@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
-use terminal_size::{Height, Width, terminal_size};
+use ratatui::crossterm::terminal;
 
 use crate::commands::output::{OutputFormat, Printed, fail, fail_of, print};
 use crate::control::{ClientError, ErrorCode};
@@ -96,7 +96,7 @@ fn may_come_back(error: &ClientError) -> bool {
 }
 
 fn size() -> (usize, usize) {
-    terminal_size().map_or(USUAL, |(Width(columns), Height(rows))| (columns.into(), rows.into()))
+    terminal::size().map_or(USUAL, |(columns, rows)| (columns.into(), rows.into()))
 }
 
 /// What redraws a terminal with as much of the text as fits: each line is cut, since a line that wraps moves all others.

@@ -124,7 +124,7 @@ fn mistakes_are_answered_and_the_connection_stays() {
         assert!(request(&mut stream, b"\xff\0\n").contains(r#""code":"bad_request""#));
         assert!(request(&mut stream, b"{\"v\":9,\"request\":\"status\"}\n").contains(r#""code":"version""#));
         assert!(request(&mut stream, b"{\"v\":1,\"request\":\"dance\"}\n").contains(r#""code":"unknown_request""#));
-        assert!(request(&mut stream, b"{\"v\":1,\"request\":\"status\"}\n").starts_with(r#"{"v":1,"ok":{"version""#));
+        assert!(request(&mut stream, b"{\"v\":1,\"request\":\"status\"}\n").starts_with(r#"{"v":1,"ok":{"schema""#));
     });
 }
 
