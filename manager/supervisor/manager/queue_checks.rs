@@ -36,7 +36,7 @@ fn next_check(now: Duration, interval: Duration, rescan: Option<Duration>) -> Op
         return None;
     }
     let due = now.saturating_add(interval);
-    let is_near = |rescan: &Duration| rescan.abs_diff(due) <= interval / 4;
+    let is_near = |rescan: &Duration| rescan.abs_diff(due) <= clock::fraction(interval, 0.25);
     Some(rescan.filter(is_near).unwrap_or(due))
 }
 
