@@ -146,9 +146,9 @@ fn an_examination_that_is_killed_or_hangs_costs_only_its_findings() {
         let examined = examined.expect("an examination that was not over before the signal came");
         assert!(examined["unknown"].as_str().unwrap().contains(words), "{examined}");
         assert_eq!(examination(&manager), None);
-        Job::act(&gearmand, "next", "crash null").failure();
-        let (examined, _) = crashes::report(&manager, "next");
-        assert!(examined["place"].is_string(), "{examined}");
+        Job::act(&gearmand, "next", "exit 3").failure();
+        let (_, report) = crashes::report(&manager, "next");
+        assert_eq!(report["end"], "exited with code 3");
     }
 }
 

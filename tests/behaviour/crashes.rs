@@ -5,10 +5,11 @@ use std::fs;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::fixture::{Job, path, served, touch, wait_busy, wait_serving, workers};
+use crate::fixture::{Job, library, path, served, touch, wait_busy, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::plugins;
+use crate::support::wait::{DEADLINE, wait_for};
 
 /// How a job crashes, the signal, and its meaning.
 const WAYS: [(&str, &str, &str); 15] = [
@@ -66,6 +67,39 @@ fn every_crash_leaves_a_report() {
         // A job that is done ends the row of deaths, so that the next worker starts at once.
         assert_eq!(Job::act(&gearmand, "", "say alive").result(), b"alive");
     }
+}
+
+/// Of a canary, and where workers hold several jobs.
+#[test]
+fn a_crash_of_a_canary_leaves_the_same_report() {
+    let (gearmand, manager) =
+        served("on_crash = fail\nbackoff_max = 10ms\nprefetch = 8\ncanary_seconds = 1h\ncanary_jobs = 1000");
+    let crash = |unique: &str| {
+        Job::act(&gearmand, unique, "crash null").failure();
+        let (examined, report) = report(&manager, unique);
+        assert_eq!(report["job"]["unique"], unique, "{report}");
+        (examined["place"].clone(), report)
+    };
+    let (place, of_old) = crash("old");
+    let new = manager.dir().join("new.so");
+    fs::write(&new, [fs::read(library()).unwrap().as_slice(), b"another version"].concat()).unwrap();
+    manager.install("act", &new);
+    manager.wait_event("rollout_started", |_| true);
+    let mut attempts = 0..;
+    let (place_of_new, of_new) = wait_for("a job to reach the canary", DEADLINE, || {
+        // One that is done in between, so that nobody has to wait.
+        Job::act(&gearmand, "", "say alive").result();
+        let (place, report) = crash(&format!("new{}", attempts.next()?));
+        (report["version"] != of_old["version"]).then_some((place, report))
+    });
+    assert!(place.is_string() && place_of_new == place, "{of_new}");
+    for key in ["end", "at", "function"] {
+        assert_eq!(of_new[key], of_old[key], "{of_new}");
+    }
+    let names = |report: &Value| -> Vec<Value> {
+        report["frames"].as_array().unwrap().iter().map(|frame| frame["function"].clone()).collect()
+    };
+    assert_eq!(names(&of_new), names(&of_old));
 }
 
 /// What cannot be saved is missing in the report, and the report says why.

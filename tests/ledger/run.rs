@@ -22,6 +22,9 @@ const STATUS_DEADLINE: u64 = 10_000_000;
 /// By how many KiB the memory of a manager may grow: what a heap keeps for later.
 const MEMORY_MARGIN: usize = 4 * 1024;
 
+/// What a dead worker has left is a descriptor until it is examined: 16 may wait, for up to 10 s each on a busy machine.
+const EXAMINATIONS: Duration = Duration::from_secs(170);
+
 /// What a run is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
@@ -110,7 +113,7 @@ fn settle(world: &mut World, before: &[Holds]) -> Vec<String> {
     world.wait_plan();
     for (manager, before) in before.iter().enumerate() {
         let is_back = || (world.holds(manager).descriptors <= before.descriptors).then_some(());
-        let back = try_wait_for(DEADLINE, is_back);
+        let back = try_wait_for(DEADLINE + EXAMINATIONS, is_back);
         let after = world.holds(manager);
         println!("ledger: manager {manager} held {before:?}, holds {after:?}");
         if back.is_none() || after.kib > before.kib + MEMORY_MARGIN {
