@@ -510,8 +510,12 @@ fn description(command: &Command) -> Roff {
     }
     let mut roff = Roff::new();
     roff.control("SH", ["DESCRIPTION"]);
-    for paragraph in paragraphs {
-        roff.control("PP", []).text([roman(paragraph)]);
+    for (at, paragraph) in paragraphs.into_iter().enumerate() {
+        // The first one follows its heading: mandoc warns of a break between them.
+        if at > 0 {
+            roff.control("PP", []);
+        }
+        roff.text([roman(paragraph)]);
     }
     roff
 }
