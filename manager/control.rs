@@ -15,8 +15,10 @@
 //! carries events to followers; [`ControlClient`] is blocking, for commands. Nothing that a client does or fails to do
 //! delays the manager.
 //!
-//! Invariant: a user other than root and the one the manager runs as gets one refusal and nothing else.
+//! Invariant: on the first socket a user other than root and the one the manager runs as gets one refusal and nothing
+//! else. A second one, where a group is configured, answers its members, and refuses whatever does not only read.
 
+mod access;
 mod client;
 mod connection;
 mod failures;
@@ -36,6 +38,8 @@ mod worker_status;
 
 use std::time::Duration;
 
+pub use access::Access;
+pub(crate) use access::read_only_socket;
 pub use client::{ClientError, ControlClient, Events};
 pub use failures::{FailedReloadStatus, FailureRateStatus, LastFailureStatus};
 pub use feed::{EventLine, Feed};
@@ -70,3 +74,6 @@ pub const MAX_REQUEST: usize = 64 * 1024;
 
 /// The most connections at a time; further clients are asked to try again.
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// The same for the read-only socket.
+pub const MAX_READ_ONLY_CONNECTIONS: usize = 16;

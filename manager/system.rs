@@ -17,6 +17,7 @@ pub(crate) mod errors;
 pub(crate) mod exit_watch;
 pub(crate) mod file_size_limit;
 pub(crate) mod fork;
+pub(crate) mod group_dir;
 pub(crate) mod handlers;
 pub(crate) mod kernel_log;
 pub(crate) mod limits;

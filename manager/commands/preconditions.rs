@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::configuration::Configuration;
 use crate::config::{Config, Diagnostic};
 use crate::system::errors::{dangling, reason, reason_at};
+use crate::system::group_dir::ReaderGroup;
 use crate::system::privileges::RunUser;
 
 /// Checks what may be wrong outside the file: directories, the user to run as, and what that user may read.
@@ -13,11 +14,12 @@ pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
     let config = &read.config;
     let user =
         config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| config_error(config, "user", &error));
-    let user = match (check_directories(config), user) {
-        (Ok(()), Ok(user)) => user,
-        // Reports both at once, as all errors of the file.
-        (directories, user) => {
-            return Err([directories.err(), user.err()].into_iter().flatten().collect::<Vec<_>>().join("\n"));
+    let user = match (check_directories(config), user, reader_group(config)) {
+        (Ok(()), Ok(user), Ok(_)) => user,
+        // Reports all at once, as all errors of the file.
+        (directories, user, group) => {
+            let errors = [directories.err(), user.err(), group.err()];
+            return Err(errors.into_iter().flatten().collect::<Vec<_>>().join("\n"));
         }
     };
     if let Some(user) = &user {
@@ -57,6 +59,12 @@ fn denied(worker_dirs: &[PathBuf], file: Option<&Path>) -> Vec<(String, String)>
         denied.push((what, reason_at(file, &error)));
     }
     denied
+}
+
+/// The group whose members may look at the manager, if one is configured.
+pub(super) fn reader_group(config: &Config) -> Result<Option<ReaderGroup>, String> {
+    let group = config.control_group.as_deref().map(ReaderGroup::lookup).transpose();
+    group.map_err(|error| config_error(config, "control_group", &error))
 }
 
 pub(super) fn check_directories(config: &Config) -> Result<(), String> {

@@ -1,15 +1,15 @@
 //! What a manager opens before its loop: with root's rights if it was started as root, which it then drops.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::libc;
 
 use super::configuration::Configuration;
-use super::preconditions::{check_directories, config_error};
+use super::preconditions::{check_directories, config_error, reader_group};
 use super::sibling::ParallelManager;
 use super::stopping::stopping;
 use crate::config::{Config, default_control};
-use crate::control::Feed;
+use crate::control::{Access, Feed, read_only_socket};
 use crate::logging::{Level, Logger, OpenError};
 use crate::plugins::library_copy::is_noexec;
 use crate::plugins::store::Store;
@@ -23,7 +23,7 @@ use crate::system::service::ServiceManager;
 use crate::system::spawn::Program;
 use crate::system::state_lock::{LockSeen, StateLock, StateLockError};
 use crate::system::worker_program::NoWorkerProgram;
-use crate::system::{directory, handlers, private_dir};
+use crate::system::{directory, group_dir, handlers, private_dir};
 
 /// A manager that is ready to run and only needs the caller to report to.
 pub(super) type PreparedManager = Box<dyn FnOnce(StartReport) -> ManagerSetup>;
@@ -39,6 +39,7 @@ pub(super) fn prepare(
     open_log(&mut logger, &configuration.config, user)?;
     let pid_file = open_pid_file(&mut logger, &configuration, user)?;
     let lock = open_state(&configuration, user)?;
+    let read_only = open_to_group(&mut logger, &configuration, user)?;
     let Configuration { origin, config, mut warnings, identity, state_dir, usual_place: _, control } = configuration;
     if let Some(user) = user {
         user.drop_privileges().map_err(|error| error.to_string())?;
@@ -65,6 +66,8 @@ pub(super) fn prepare(
     });
     let instance = identity.instance();
     let held = HeldPaths { pid_file, lock };
+    let readers = read_only.map(|path| (path, Access::ReadOnly));
+    let sockets = std::iter::once((control, Access::Full)).chain(readers).collect();
     Ok(Box::new(move |announce| ManagerSetup {
         resources: tools,
         warnings,
@@ -72,7 +75,7 @@ pub(super) fn prepare(
         service,
         instance,
         held,
-        control,
+        sockets,
         foreground,
         reread,
     }))
@@ -178,6 +181,33 @@ fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<S
     // If two start at once, each may have checked before the other was there.
     alone()?;
     Ok(lock)
+}
+
+/// Makes the directory of the read-only socket, with root's rights: the user to run as need not be a member of the group.
+/// Returns the socket's path, if one is wanted.
+fn open_to_group(
+    logger: &mut Logger,
+    configuration: &Configuration,
+    user: Option<&RunUser>,
+) -> Result<Option<PathBuf>, String> {
+    let Configuration { config, control, .. } = configuration;
+    let Some(group) = reader_group(config)? else { return Ok(None) };
+    let (dir, socket) = read_only_socket(control);
+    group_dir::make(&dir, user, &group).map_err(|error| {
+        let text = format!("the directory {} for the group {:?} {error}", dir.display(), group.name());
+        config_error(config, "control_group", &text)
+    })?;
+    if let Some(closed) = group_dir::closed_to(&dir, &group) {
+        let text = format!(
+            "the members of the group {:?} cannot reach {}: {} is closed to them; chmod o+x that, or name another place \
+             with control",
+            group.name(),
+            socket.display(),
+            closed.display()
+        );
+        logger.log(Level::Warn, &config_error(config, "control_group", &text));
+    }
+    Ok(Some(socket))
 }
 
 /// Why the state directory could not be locked, from its user's point of view.

@@ -71,6 +71,9 @@ pub(super) const TEXT: ValueForm<String> = ValueForm {
 /// The name of a user.
 pub(super) const USER: ValueForm<String> = ValueForm { example: "www-data", ..TEXT };
 
+/// The name of a group.
+pub(super) const GROUP: ValueForm<String> = ValueForm { example: "monitoring", ..TEXT };
+
 /// How many workers more than planned a rollout may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RolloutSurge {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::choice::{LISTEN, LOG_TARGET, LOST_JOB_POLICY, PATH, SURGE, TEXT, USER};
+use super::choice::{GROUP, LISTEN, LOG_TARGET, LOST_JOB_POLICY, PATH, SURGE, TEXT, USER};
 use super::function::FunctionConfig;
 use super::host::HOSTS;
 use super::list::{DIRECTORIES, NAMES, NAMES_OR_ALL, items};
@@ -391,6 +391,9 @@ ConfigKey::new("state_dir", "see Places", "directory for stored libraries, crash
 .needs_restart(),
 ConfigKey::new("control", "`control.sock` in the state directory", "socket on which the commands talk to the manager")
 .global(optional!(control, PATH))
+.needs_restart(),
+ConfigKey::new("control_group", "none", "group whose members may look at the manager, and not change what it does")
+.global(optional!(control_group, GROUP))
 .needs_restart(),
 ];
 

@@ -62,6 +62,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// `None`: in the state directory, see [`super::default_control`].
     pub control: Option<PathBuf>,
+    /// The group whose members may look at the manager.
+    pub control_group: Option<String>,
     /// Bytes of the largest packet, header not counted; fits 32 bits.
     pub max_packet: u64,
     /// Bytes of the largest library.
@@ -161,6 +163,7 @@ impl Default for Config {
             graceful_shutdown_wait_time: seconds(60),
             state_dir: None,
             control: None,
+            control_group: None,
             max_packet: 256 << 20,
             max_plugin_size: 1 << 30,
             connect_timeout: seconds(5),

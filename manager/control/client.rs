@@ -14,10 +14,11 @@ use super::messages::{
     AcceptedReply, AttemptsOf, ControlRequest, ErrorCode, RequestError, RollbackReply, VersionStatus,
 };
 use super::status::StatusReply;
-use super::{EventLine, PROTOCOL, other_users, socket};
+use super::{EventLine, PROTOCOL, other_users, read_only_socket, socket};
 use crate::plugins::name::FunctionName;
 use crate::system::clock;
 use crate::system::errors::reason_at;
+use crate::system::owner::owner;
 
 /// The longest reply accepted: one about ten thousand workers has about 4 MB.
 const LONGEST_REPLY: u64 = 64 * 1024 * 1024;
@@ -116,7 +117,9 @@ impl ControlClient {
     /// No manager listens, this user may not connect, or the manager is too busy to accept a connection in time.
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
         let until = clock::after(timeout);
-        match socket::connect_to(path, timeout) {
+        let connected =
+            socket::connect_to(path, timeout).or_else(|error| read_only(path, &error, timeout).ok_or(error));
+        match connected {
             Ok(stream) => {
                 let stream = BufReader::new(DeadlineStream { stream, until: Some(until) });
                 Ok(Self { path: path.to_owned(), timeout, stream })
@@ -302,6 +305,21 @@ impl ControlClient {
     fn protocol(&self, text: String) -> ClientError {
         ClientError::Protocol { path: self.path.clone(), text }
     }
+}
+
+/// A connection to the manager's socket for a group, where this user may not open the first, or where another user has
+/// started the manager.
+fn read_only(control: &Path, error: &io::Error, timeout: Duration) -> Option<UnixStream> {
+    let control = match error.kind() {
+        ErrorKind::PermissionDenied => control.to_owned(),
+        ErrorKind::NotFound => other_users::same_configuration(control)?,
+        _ => return None,
+    };
+    let (_, path) = read_only_socket(&control);
+    let stream = socket::connect_to(&path, timeout).ok()?;
+    let peer = getsockopt(&stream, PeerCredentials).ok()?.uid();
+    // Someone else may have made a socket there, for a manager that has none.
+    (peer == 0 || owner(&control).is_some_and(|owner| owner.as_raw() == peer)).then_some(stream)
 }
 
 fn failed(path: &Path, timeout: Duration, source: io::Error) -> ClientError {

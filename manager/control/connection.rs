@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::unistd::geteuid;
 use serde_json::json;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -13,13 +14,14 @@ use tokio::time::timeout;
 
 use super::messages::{ControlRequest, ErrorCode, Reply, RequestError, ok_line};
 use super::requester::Requester;
-use super::{DEADLINE, Feed, MAX_REQUEST, PendingRequest};
+use super::{Access, DEADLINE, Feed, MAX_REQUEST, PendingRequest};
 
 /// What a connection needs from the manager.
 #[derive(Clone, Debug)]
 pub(super) struct ControlService {
     pub(super) requests: mpsc::Sender<PendingRequest>,
     pub(super) feed: Feed,
+    pub(super) access: Access,
 }
 
 /// What to do after a request.
@@ -72,7 +74,11 @@ async fn exchange(
                 Ok(AfterRequest::Close)
             }
             Ok(request) => {
-                write(writer, &ask(service, request, uid).await.to_line()).await?;
+                let reply = match service.access.refusal(&request, geteuid().as_raw()) {
+                    Some(refusal) => Reply::Refused(refusal),
+                    None => ask(service, request, uid).await,
+                };
+                write(writer, &reply.to_line()).await?;
                 Ok(AfterRequest::NextRequest)
             }
             Err(refusal) => {

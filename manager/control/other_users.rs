@@ -37,8 +37,7 @@ pub(super) fn not_allowed(socket: &Path) -> String {
 /// A hint to add to "no manager answers at `socket`": where a manager with the same configuration runs that another
 /// user started, if there is one. Each user's state has its own place.
 pub(super) fn elsewhere(socket: &Path) -> Option<String> {
-    let tail = tail(socket)?;
-    let found = listening(&fs::read(SOCKETS).ok()?, tail).into_iter().find(|path| path != socket)?;
+    let found = same_configuration(socket)?;
     let us = geteuid();
     let owner = owner(&found);
     let whose = owner.map_or_else(|| "another user".into(), named);
@@ -50,6 +49,11 @@ pub(super) fn elsewhere(socket: &Path) -> Option<String> {
         None => as_user(Uid::from_raw(0), &found),
     };
     Some(format!("a manager of {whose} with this configuration answers at {}: {how}", found.display()))
+}
+
+/// The control socket of a manager with the same configuration that another user has started.
+pub(super) fn same_configuration(socket: &Path) -> Option<PathBuf> {
+    listening(&fs::read(SOCKETS).ok()?, tail(socket)?).into_iter().find(|path| path != socket)
 }
 
 /// The control sockets on which managers listen, of any user, as far as they have the usual name.

@@ -13,7 +13,7 @@ use super::connection::{ControlService, serve};
 use super::messages::{ControlRequest, ErrorCode, Reply, RequestError};
 use super::requester::Requester;
 use super::socket::SocketFile;
-use super::{ControlListener, Feed, MAX_CONNECTIONS};
+use super::{Access, ControlListener, Feed};
 use crate::system::errors::reason;
 
 /// How long clients may take to read the rest when the manager exits.
@@ -51,10 +51,10 @@ impl ControlServer {
     ///
     /// The runtime does not accept the socket.
     pub fn start(listener: ControlListener, feed: Feed, requests: mpsc::Sender<PendingRequest>) -> io::Result<Self> {
-        let ControlListener { listener, file } = listener;
+        let ControlListener { listener, file, access } = listener;
         let listener = UnixListener::from_std(listener)?;
         let (stop, stopped) = oneshot::channel();
-        let service = ControlService { requests, feed: feed.clone() };
+        let service = ControlService { requests, feed: feed.clone(), access };
         let task = tokio::task::spawn_local(accept(listener, service, stopped));
         Ok(Self { file, stop: Some(stop), task, feed })
     }
@@ -90,7 +90,7 @@ async fn accept(listener: UnixListener, service: ControlService, mut stopped: on
             _ = &mut stopped => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => match admit(&stream, connections.len()) {
+                Ok((stream, _)) => match admit(&stream, service.access, connections.len()) {
                     Ok(uid) => {
                         connections.spawn_local(serve(stream, uid, service.clone()));
                     }
@@ -105,27 +105,21 @@ async fn accept(listener: UnixListener, service: ControlService, mut stopped: on
 }
 
 /// Whether to accept one more connection, from this peer; returns its user.
-fn admit(stream: &UnixStream, connections: usize) -> Result<u32, RequestError> {
+fn admit(stream: &UnixStream, access: Access, connections: usize) -> Result<u32, RequestError> {
     let forbidden = |text: String| RequestError::new(ErrorCode::Forbidden, text);
     let own = geteuid().as_raw();
     let peer = stream
         .peer_cred()
         .map_err(|error| forbidden(format!("cannot find out which user asks: {}", reason(&error))))?
         .uid();
-    if !is_permitted(peer, own) {
+    if !access.admits(peer, own) {
         return Err(forbidden(format!("uid {peer} may not ask this manager, only root and uid {own} may")));
     }
-    if connections >= MAX_CONNECTIONS {
-        return Err(RequestError::new(
-            ErrorCode::Busy,
-            format!("{MAX_CONNECTIONS} connections are open; ask again later"),
-        ));
+    let most = access.most_connections();
+    if connections >= most {
+        return Err(RequestError::new(ErrorCode::Busy, format!("{most} connections are open; ask again later")));
     }
     Ok(peer)
-}
-
-fn is_permitted(peer: u32, own: u32) -> bool {
-    peer == 0 || peer == own
 }
 
 /// Sends one line, if that is possible without waiting: a fresh socket has room for it.

@@ -10,6 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Access;
 use crate::system::errors::reason_at;
 use crate::system::lock::has_ended;
 use nix::errno::Errno;
@@ -18,7 +19,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, setsockopt, socket,
     sockopt,
 };
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, fchmod, umask};
 use nix::sys::time::TimeVal;
 
 /// The longest path a socket address holds, in bytes.
@@ -32,6 +33,7 @@ const PROBE: Duration = Duration::from_secs(1);
 pub struct ControlListener {
     pub(super) listener: UnixListener,
     pub(super) file: SocketFile,
+    pub(super) access: Access,
 }
 
 /// The control socket could not be bound.
@@ -66,20 +68,20 @@ fn listener(pid: Option<i32>) -> String {
 }
 
 impl ControlListener {
-    /// Binds the socket, with mode 0600 from the start, replacing one at which nothing answers. May wait a second for a
+    /// Binds the socket, with its mode from the start, replacing one at which nothing answers. May wait a second for a
     /// stopped process there.
     ///
     /// # Errors
     ///
     /// A manager answers at the path, something else is there, or the system refuses.
-    pub fn bind(path: &Path) -> Result<Self, BindError> {
+    pub fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
         let failed = |source: io::Error| BindError::Failed { path: path.to_owned(), source };
         let path = std::path::absolute(path).map_err(failed)?;
         remove_stale(&path)?;
-        let listener = listen_at(&path).map_err(failed)?;
+        let listener = listen_at(&path, access.mode()).map_err(failed)?;
         let found = path.symlink_metadata().map_err(failed)?;
         let file = SocketFile { path, device: found.dev(), inode: found.ino() };
-        Ok(Self { listener: UnixListener::from(listener), file })
+        Ok(Self { listener: UnixListener::from(listener), file, access })
     }
 }
 
@@ -113,13 +115,16 @@ impl Drop for SocketFile {
     }
 }
 
-fn listen_at(path: &Path) -> io::Result<OwnedFd> {
+fn listen_at(path: &Path, mode: Mode) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    // Linux creates the file with the mode of the unbound socket, less the umask: others can never connect, and the
-    // process's umask need not change.
-    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    with_address(path, |address| bind(socket.as_raw_fd(), address))?;
+    // Linux creates the file with the mode of the unbound socket, less the umask: others can never connect.
+    fchmod(&socket, mode)?;
+    // Else a umask would close the group's socket to it. No other thread of the manager's makes files meanwhile.
+    let before = umask(Mode::from_bits_truncate(0o117));
+    let bound = with_address(path, |address| bind(socket.as_raw_fd(), address));
+    umask(before);
+    bound?;
     listen(&socket, Backlog::MAXCONN)?;
     Ok(socket)
 }
@@ -188,12 +193,25 @@ mod tests {
     fn only_its_owner_may_connect_and_the_file_goes_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
-        let listener = ControlListener::bind(&path).unwrap();
+        let listener = ControlListener::bind(&path, Access::Full).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(listener.file.is_in_place());
         connect_to(&path, PROBE).unwrap();
         drop(listener);
         assert!(!path.exists());
+    }
+
+    /// H18.
+    #[test]
+    fn the_group_may_connect_to_its_socket_whatever_the_umask() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("read-only.sock");
+        let before = umask(Mode::from_bits_truncate(0o077));
+        let listener = ControlListener::bind(&path, Access::ReadOnly);
+        let kept = umask(before);
+        assert_eq!(kept, Mode::from_bits_truncate(0o077));
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o660);
+        drop(listener.unwrap());
     }
 
     #[test]
@@ -202,19 +220,19 @@ mod tests {
         let long = dir.path().join("d".repeat(100)).join("e".repeat(200));
         fs::create_dir_all(&long).unwrap();
         let path = long.join("control.sock");
-        let listener = ControlListener::bind(&path).unwrap();
+        let listener = ControlListener::bind(&path, Access::Full).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         connect_to(&path, PROBE).unwrap();
         drop(listener);
         assert!(!path.exists());
-        let error = ControlListener::bind(&long.join("n".repeat(108))).unwrap_err();
+        let error = ControlListener::bind(&long.join("n".repeat(108)), Access::Full).unwrap_err();
         assert!(error.to_string().contains("File name too long"), "{error}");
         // About where the address would end.
         let base = dir.path().join("d".repeat(60));
         fs::create_dir(&base).unwrap();
         for length in LONGEST - 2..LONGEST + 3 {
             let path = base.join("x".repeat(length - base.as_os_str().len() - 1));
-            let _listener = ControlListener::bind(&path).unwrap();
+            let _listener = ControlListener::bind(&path, Access::Full).unwrap();
             connect_to(&path, PROBE).unwrap();
         }
     }
@@ -225,7 +243,7 @@ mod tests {
         let path = dir.path().join("control.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let _listener = ControlListener::bind(&path).unwrap();
+        let _listener = ControlListener::bind(&path, Access::Full).unwrap();
         connect_to(&path, PROBE).unwrap();
     }
 
@@ -233,8 +251,8 @@ mod tests {
     fn one_that_answers_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
-        let _listener = ControlListener::bind(&path).unwrap();
-        let error = ControlListener::bind(&path).unwrap_err();
+        let _listener = ControlListener::bind(&path, Access::Full).unwrap();
+        let error = ControlListener::bind(&path, Access::Full).unwrap_err();
         let pid = std::process::id() as i32;
         assert!(matches!(error, BindError::InUse { pid: Some(found), .. } if found == pid), "{error}");
         assert!(path.exists());
@@ -253,7 +271,7 @@ mod tests {
         let input = perl.stdin.take();
         assert!(perl.wait().unwrap().success());
         connect_to(&path, PROBE).unwrap();
-        ControlListener::bind(&path).unwrap();
+        ControlListener::bind(&path, Access::Full).unwrap();
         drop(input);
     }
 
@@ -263,12 +281,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(ControlListener::bind(&path), Err(BindError::InTheWay { .. })));
+        assert!(matches!(ControlListener::bind(&path, Access::Full), Err(BindError::InTheWay { .. })));
         fs::remove_file(&path).unwrap();
         // A planted link is not followed, whether it leads to something or nowhere.
         let elsewhere = dir.path().join("elsewhere");
         symlink(&elsewhere, &path).unwrap();
-        assert!(matches!(ControlListener::bind(&path), Err(BindError::InTheWay { .. })));
+        assert!(matches!(ControlListener::bind(&path, Access::Full), Err(BindError::InTheWay { .. })));
         assert!(!elsewhere.exists());
     }
 
@@ -276,17 +294,17 @@ mod tests {
     fn another_ones_socket_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
-        let first = ControlListener::bind(&path).unwrap();
+        let first = ControlListener::bind(&path, Access::Full).unwrap();
         fs::remove_file(&path).unwrap();
         assert!(!first.file.is_in_place());
-        let second = ControlListener::bind(&path).unwrap();
+        let second = ControlListener::bind(&path, Access::Full).unwrap();
         drop(first);
         assert!(second.file.is_in_place());
     }
 
     #[test]
     fn a_missing_directory_is_named() {
-        let error = ControlListener::bind(Path::new("/nonexistent/control.sock")).unwrap_err();
+        let error = ControlListener::bind(Path::new("/nonexistent/control.sock"), Access::Full).unwrap_err();
         assert!(error.to_string().starts_with("cannot bind control socket /nonexistent/control.sock"), "{error}");
     }
 }

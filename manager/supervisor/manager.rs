@@ -17,6 +17,7 @@ use tokio::task::yield_now;
 use super::core::{Core, Input};
 use super::effects::{BackgroundResult, EffectResources, Effects, LoopAction};
 use super::event::{Event, counted, seconds};
+use crate::control::Access;
 use crate::logging::{Logger, Reopened};
 use crate::plugins::watcher::{WatchEvent, WatchEvents};
 use crate::system::clock;
@@ -52,8 +53,8 @@ pub(crate) struct ManagerSetup {
     pub instance: String,
     /// What it holds already.
     pub held: HeldPaths,
-    /// The socket on which commands reach it.
-    pub control: PathBuf,
+    /// The sockets on which commands reach it.
+    pub sockets: Vec<(PathBuf, Access)>,
     /// Whether SIGHUP from a terminal means stop.
     pub foreground: bool,
     /// Reads the configuration again.
@@ -93,12 +94,13 @@ impl Manager {
     pub(crate) async fn run(setup: ManagerSetup) -> u8 {
         let (results, found) = mpsc::unbounded_channel();
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let ManagerSetup { mut resources, warnings, announce, service, instance, held, control, foreground, reread } =
+        let ManagerSetup { mut resources, warnings, announce, service, instance, held, sockets, foreground, reread } =
             setup;
-        let opened = ControlSocket::open(control, resources.feed.clone(), sender).and_then(|control| {
+        let open = |(path, access)| ControlSocket::open(path, access, resources.feed.clone(), sender.clone());
+        let opened = sockets.into_iter().map(open).collect::<Result<Vec<_>, _>>().and_then(|sockets| {
             let signals =
                 ManagerSignals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
-            Ok((OwnedPaths::new(held, control), signals))
+            Ok((OwnedPaths::new(held, sockets), signals))
         });
         let (places, signals) = match opened {
             Ok(both) => both,
@@ -152,9 +154,11 @@ impl Manager {
             yield_now().await;
         }
         let code = manager.end.unwrap_or_default();
-        let OwnedPaths { held, control, .. } = manager.places;
+        let OwnedPaths { held, sockets, .. } = manager.places;
         let mut logger = manager.effects.finish().await;
-        control.close().await;
+        for socket in sockets {
+            socket.close().await;
+        }
         logger.retry();
         // Not before there is nothing left of it.
         drop(held);

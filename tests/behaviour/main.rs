@@ -16,6 +16,7 @@ mod clients;
 mod clock;
 mod commands;
 mod contract;
+mod control_group;
 mod crash_reports;
 mod crashes;
 mod daemon;

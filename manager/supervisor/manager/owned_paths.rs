@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 use super::Manager;
-use crate::control::{ControlListener, ControlServer, Feed, PendingRequest};
+use crate::control::{Access, ControlListener, ControlServer, Feed, PendingRequest};
 use crate::supervisor::event::Event;
 use crate::system::errors::reason;
 use crate::system::lock::PathCheck;
@@ -24,22 +24,28 @@ pub(crate) struct HeldPaths {
     pub lock: StateLock,
 }
 
-/// The control socket, and what it takes to have another.
+/// A control socket, and what it takes to have another.
 #[derive(Debug)]
 pub(super) struct ControlSocket {
     server: ControlServer,
     path: PathBuf,
+    access: Access,
     feed: Feed,
     requests: mpsc::Sender<PendingRequest>,
 }
 
 impl ControlSocket {
     /// Binds the socket and serves it.
-    pub(super) fn open(path: PathBuf, feed: Feed, requests: mpsc::Sender<PendingRequest>) -> Result<Self, String> {
-        let listener = ControlListener::bind(&path).map_err(|error| error.to_string())?;
+    pub(super) fn open(
+        path: PathBuf,
+        access: Access,
+        feed: Feed,
+        requests: mpsc::Sender<PendingRequest>,
+    ) -> Result<Self, String> {
+        let listener = ControlListener::bind(&path, access).map_err(|error| error.to_string())?;
         let server = ControlServer::start(listener, feed.clone(), requests.clone())
             .map_err(|error| format!("cannot serve its control socket: {}", reason(&error)))?;
-        Ok(Self { server, path, feed, requests })
+        Ok(Self { server, path, access, feed, requests })
     }
 
     /// Makes the socket again if it was removed. In the place of another one none is made: whose it is may take long
@@ -51,14 +57,14 @@ impl ControlSocket {
         let path = self.path.display();
         match self.path.symlink_metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let made = Self::open(self.path.clone(), self.feed.clone(), self.requests.clone());
+                let made = Self::open(self.path.clone(), self.access, self.feed.clone(), self.requests.clone());
                 *self = made.map_err(|reason| format!("control socket {path} was removed: {reason}"))?;
                 Ok(PathCheck::MadeAgain)
             }
             Err(error) => Err(format!("control socket {path} cannot be looked at: {}", reason(&error))),
             Ok(_) => Err(format!(
-                "control socket {path} was replaced by something else: no command reaches this manager until that is \
-                 removed"
+                "control socket {path} was replaced by something else: no command reaches this manager there until that \
+                 is removed"
             )),
         }
     }
@@ -73,14 +79,14 @@ impl ControlSocket {
 #[derive(Debug)]
 pub(super) struct OwnedPaths {
     pub held: HeldPaths,
-    pub control: ControlSocket,
+    pub sockets: Vec<ControlSocket>,
     /// What cannot be recreated, as it was reported.
     reported: BTreeSet<String>,
 }
 
 impl OwnedPaths {
-    pub(super) fn new(held: HeldPaths, control: ControlSocket) -> Self {
-        Self { held, control, reported: BTreeSet::new() }
+    pub(super) fn new(held: HeldPaths, sockets: Vec<ControlSocket>) -> Self {
+        Self { held, sockets, reported: BTreeSet::new() }
     }
 
     /// What cannot be made again, a sentence each.
@@ -108,7 +114,9 @@ impl OwnedPaths {
             note(pid_file.renew(), format!("pid file {}", pid_file.path().display()));
         }
         let state = note(lock.renew(), format!("state directory {}, or its lock,", lock.dir().display()));
-        note(self.control.renew(), format!("control socket {}", self.control.path.display()));
+        for socket in &mut self.sockets {
+            note(socket.renew(), format!("control socket {}", socket.path.display()));
+        }
         renewed.state = state;
         renewed.failed = failed.difference(&self.reported).cloned().collect();
         self.reported = failed;
