@@ -16,6 +16,9 @@ use crate::support::program::{Finished, run};
 use crate::support::wait::DEADLINE;
 use crate::support::watchdog::{MARK, Watchdog};
 
+/// A script does many things, each of which may take long on a loaded machine.
+const SCRIPT_DEADLINE: Duration = Duration::from_secs(3 * DEADLINE.as_secs());
+
 /// What a script of a test begins with. Where a test says no more, a command that fails ends it.
 const PRELUDE: &str = "set -e
 await() {
@@ -104,7 +107,7 @@ impl Machine {
 
     /// Runs a script in it as it is: nothing of gm-native is installed.
     pub fn enter(&self, script: &str) -> Finished {
-        self.start("exec chroot . sh /root/script\n", script, DEADLINE)
+        self.start("exec chroot . sh /root/script\n", script, SCRIPT_DEADLINE)
     }
 
     /// The same, after the commands that start the machine. They run in its root.
