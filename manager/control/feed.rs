@@ -20,7 +20,7 @@ const KEPT: usize = 1000;
 /// An event as clients get it: its log line and its own fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventLine<E> {
-    /// Local time as in the log, [`crate::logging::date`].
+    /// Local time, as in the log.
     pub time: String,
     /// The label of the log line's level.
     pub level: String,

@@ -18,6 +18,7 @@ mod install;
 mod machine;
 mod migrating;
 mod monitoring;
+mod reference;
 mod registry;
 mod rotation;
 mod running;
