@@ -36,7 +36,7 @@ pub(crate) enum ExitReason {
     CannotServe,
     /// Its job is past its timeout.
     JobTimeout,
-    /// It has no job and does not respond.
+    /// It runs no job and does not respond.
     Unresponsive,
 }
 
@@ -102,7 +102,7 @@ pub(crate) enum Trigger {
     Relieved(ExitReason, Option<Duration>),
     /// The overdue job is past its grace period, too.
     Expired,
-    /// It has no job and does not respond.
+    /// It runs no job and does not respond.
     Unresponsive,
     /// Time has passed.
     Tick,

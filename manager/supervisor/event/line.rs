@@ -312,6 +312,6 @@ fn reason_text(reason: ExitReason) -> &'static str {
         ExitReason::StopSignals => "you sent the stop signal that kills what is left",
         ExitReason::CannotServe => "it cannot serve its function",
         ExitReason::JobTimeout => "its job did not end within timeout_grace after its timeout",
-        ExitReason::Unresponsive => "it had no job and did not respond",
+        ExitReason::Unresponsive => "it did not respond",
     }
 }
