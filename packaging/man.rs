@@ -111,10 +111,7 @@ const VERBS: [Verb; 23] = [
             ("gm-native -c gm.ini status --workers", "And each worker process, with the job it runs."),
             ("gm-native -c gm.ini status --queues", "And how many jobs wait at each job server."),
             ("gm-native -c gm.ini status --watch", "Again each second, until Ctrl-C."),
-            (
-                "gm-native -c gm.ini status --json",
-                "All of that for programs, but for --queues; described by docs/status.schema.json.",
-            ),
+            ("gm-native -c gm.ini status --json", "For programs, with the processes: see docs/status.schema.json."),
             ("gm-native -c gm.ini status --check", "For Nagios, Icinga and others: one line with performance data."),
             ("gm-native -c gm.ini status --check=live", "For a liveness probe: whether the manager answers."),
         ],

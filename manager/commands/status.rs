@@ -28,7 +28,8 @@ pub fn show(path: &Path, args: &StatusArgs, format: OutputFormat) -> ExitCode {
     };
     if args.watch {
         let shown = |status| match format {
-            OutputFormat::Text => text(&status),
+            // Once seen, the legend is only in the way.
+            OutputFormat::Text => text_with(&status, ""),
             OutputFormat::Json => format!("{}\n", serde_json::to_string(&status).unwrap_or_default()),
         };
         return watch::run(|| ask().map(shown), format);
@@ -87,8 +88,12 @@ fn render(status: &StatusReply, format: OutputFormat) -> String {
 
 /// The status for an operator: first what is served, last what each process does, if the manager was asked for that.
 pub(crate) fn text(status: &StatusReply) -> String {
+    text_with(status, functions::LEGEND)
+}
+
+fn text_with(status: &StatusReply, legend: &str) -> String {
     let mut out = format!(
-        "gm-native {}, {}, pid {}, {}, up {}; {}, {} ready, {} busy\n",
+        "gm-native {}, {}, pid {}, {}, up {}\n{}: {} ready, {} busy\n",
         escape(&status.version),
         escape(&status.instance),
         status.pid,
@@ -102,7 +107,7 @@ pub(crate) fn text(status: &StatusReply) -> String {
     if !functions.is_empty() {
         out.push_str(&functions);
         out.push_str(&functions::totals(status).render());
-        out.push_str(functions::LEGEND);
+        out.push_str(legend);
         out.push_str(&functions::notes(status).render());
     }
     let queues = queues::tables(status.queues.as_deref().unwrap_or_default());

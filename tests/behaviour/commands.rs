@@ -57,7 +57,7 @@ fn status_shows_functions_job_servers_and_workers() {
 
     let version = function["version"].as_str().unwrap();
     let text = manager.command("status", &[]).out();
-    for part in ["act ", "2/2", version, &gearmand.server(), "2 workers, 2 ready, 1 busy"] {
+    for part in ["act ", "2/2", version, &gearmand.server(), "2 workers: 2 ready, 1 busy"] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
     assert!(!text.contains(&job.handle), "{text}");

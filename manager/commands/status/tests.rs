@@ -4,7 +4,8 @@ use crate::control::sample_status;
 #[test]
 fn text_for_an_operator() {
     let expected = "\
-gm-native 0.1.0, gm-1a2b3c4d, pid 4711, running, up 2h13m; 2 workers, 2 ready, 1 busy
+gm-native 0.1.0, gm-1a2b3c4d, pid 4711, running, up 2h13m
+2 workers: 2 ready, 1 busy
 
 FUNCTION        READY  RUN  LONGEST  DONE/MIN  FAIL/MIN  P50    P99   STATE
 reverse_string  2/2    1    1.2s     120       3         1.3ms  47ms  serving
