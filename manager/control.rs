@@ -45,8 +45,8 @@ pub use failures::{FailedReloadStatus, FailureRateStatus, LastFailureStatus};
 pub use feed::{EventLine, Feed};
 pub use function_status::{FunctionState, FunctionStatus, LastMinuteStatus, RunTimeStatus, RunningJobStatus};
 pub use messages::{
-    AcceptedReply, AttemptsOf, CalledOffFile, ControlRequest, ErrorCode, JoinedRollback, Reply, RequestError,
-    RollbackReply, VersionState, VersionStatus,
+    AcceptedReply, AttemptsOf, CalledOffFile, ControlRequest, ErrorCode, JoinedRollback, PrintedLine, Reply,
+    RequestError, RollbackReply, VersionState, VersionStatus,
 };
 pub(crate) use other_users::listening_sockets;
 pub use queue_status::{QueueStatus, QueuesAnswer, ServerQueues};

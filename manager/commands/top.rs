@@ -189,6 +189,7 @@ impl Top {
     fn carry_out(&mut self, effect: Effect) -> io::Result<()> {
         match effect {
             Effect::Poll => self.link.poll(),
+            Effect::ReadOutput(pid) => self.link.read_output(pid),
             Effect::Follow => self.link.follow(),
             Effect::Ask(steering) => self.link.ask(steering),
             Effect::Redraw => self.terminal.take_again()?,

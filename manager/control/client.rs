@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::messages::{
-    AcceptedReply, AttemptsOf, ControlRequest, ErrorCode, RequestError, RollbackReply, VersionStatus,
+    AcceptedReply, AttemptsOf, ControlRequest, ErrorCode, PrintedLine, RequestError, RollbackReply, VersionStatus,
 };
 use super::status::StatusReply;
 use super::{EventLine, PROTOCOL, other_users, read_only_socket, socket};
@@ -167,6 +167,16 @@ impl ControlClient {
     /// As for [`ControlClient::status`].
     pub fn versions(&mut self) -> Result<Vec<VersionStatus>, ClientError> {
         let content = self.ask(ControlRequest::Versions)?;
+        Vec::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Asks for what a worker printed and logged last, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ControlClient::status`].
+    pub fn output(&mut self, pid: u32) -> Result<Vec<PrintedLine>, ClientError> {
+        let content = self.ask(ControlRequest::Output { pid })?;
         Vec::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 

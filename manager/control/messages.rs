@@ -27,6 +27,11 @@ pub enum ControlRequest {
         #[serde(default)]
         follow: bool,
     },
+    /// What a worker printed and logged last; answered with a list of [`PrintedLine`].
+    Output {
+        /// Its process.
+        pid: u32,
+    },
     /// The stored versions of all functions; answered with a list of [`VersionStatus`].
     Versions,
     /// Serve an earlier version until the file in worker_dir changes; answered with a [`RollbackReply`] once that has
@@ -120,10 +125,11 @@ fn with_workers() -> bool {
 }
 
 /// The requests by name.
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 16] = [
     "status",
     "ping",
     "events",
+    "output",
     "versions",
     "rollback",
     "retry",
@@ -141,7 +147,7 @@ const KNOWN: [&str; 15] = [
 impl ControlRequest {
     /// Whether it only reads. Anything else is logged with the user who asked for it.
     pub(crate) fn only_reads(&self) -> bool {
-        matches!(self, Self::Status { .. } | Self::Ping | Self::Events { .. } | Self::Versions)
+        matches!(self, Self::Status { .. } | Self::Ping | Self::Events { .. } | Self::Versions | Self::Output { .. })
     }
 
     /// The request as a line with its line end.
@@ -185,6 +191,8 @@ fn example() -> String {
 pub enum Reply {
     /// To [`ControlRequest::Status`].
     Status(Box<StatusReply>),
+    /// To [`ControlRequest::Output`].
+    Output(Vec<PrintedLine>),
     /// To [`ControlRequest::Versions`].
     Versions(Vec<VersionStatus>),
     /// To [`ControlRequest::Rollback`].
@@ -207,6 +215,7 @@ impl Reply {
     pub(super) fn to_line(&self) -> String {
         match self {
             Self::Status(status) => ok_line(status),
+            Self::Output(lines) => ok_line(lines),
             Self::Versions(versions) => ok_line(versions),
             Self::RolledBack(rollback) => ok_line(rollback),
             Self::Accepted(accepted) => ok_line(accepted),
@@ -294,6 +303,17 @@ pub enum ErrorCode {
     /// A code that a later manager sends.
     #[serde(other)]
     Other,
+}
+
+/// A line that a worker printed or logged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrintedLine {
+    /// How long ago the manager read it.
+    pub seconds_ago: f64,
+    /// `stdout`, `stderr` or `log`.
+    pub stream: String,
+    /// The line, as it came.
+    pub text: String,
 }
 
 /// A rollback that has begun.
@@ -403,6 +423,7 @@ mod tests {
             (r#"{"v":1,"request":"status"}"#, ControlRequest::Status { workers: true }),
             (r#"{"v":1,"request":"status","workers":false}"#, ControlRequest::Status { workers: false }),
             (r#"{"v":1,"request":"ping"}"#, ControlRequest::Ping),
+            (r#"{"v":1,"request":"output","pid":4711}"#, ControlRequest::Output { pid: 4711 }),
             (r#"{"v":1,"request":"events","follow":true}"#, ControlRequest::Events { follow: true }),
             (r#"{"v":1,"request":"events"}"#, ControlRequest::Events { follow: false }),
             (

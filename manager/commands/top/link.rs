@@ -33,6 +33,15 @@ impl Link {
         });
     }
 
+    /// Asks for what a worker printed last; the answer is an input. There is none of a worker that has exited.
+    pub(super) fn read_output(&self, pid: u32) {
+        self.spawn(move |control, inputs| {
+            if let Ok(lines) = connect(control).and_then(|mut client| client.output(pid)) {
+                let _ = inputs.blocking_send(Input::Output(pid, lines));
+            }
+        });
+    }
+
     /// Sends a request; the answer is an input, and its end an event.
     pub(super) fn ask(&self, steering: Steering) {
         self.spawn(move |control, inputs| {

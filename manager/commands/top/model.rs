@@ -12,7 +12,7 @@ use super::layout;
 use super::rates::RateHistory;
 use super::request::{self, Event, Steering};
 use super::rows::{FunctionOrder, FunctionRow, WorkerOrder, matches, sort_functions, sort_workers, worker_matches};
-use crate::control::{FunctionStatus, StatusReply, WorkerStatus};
+use crate::control::{FunctionStatus, PrintedLine, StatusReply, WorkerStatus};
 use crate::plugins::name::FunctionName;
 
 pub(super) use keys::KEYS;
@@ -36,6 +36,8 @@ pub(super) enum Input {
     Status(Box<StatusReply>),
     /// It did not come: why, a sentence.
     Unreachable(String),
+    /// What a worker printed last: the answer to [`Effect::ReadOutput`].
+    Output(u32, Vec<PrintedLine>),
     /// Events, oldest first.
     Events(Vec<Event>),
     /// No more of them come.
@@ -53,6 +55,8 @@ pub(super) enum Effect {
     Poll,
     /// Follow the manager's events.
     Follow,
+    /// Ask for what a worker printed last.
+    ReadOutput(u32),
     /// Send a request.
     Ask(Steering),
     /// Draw the whole screen.
@@ -155,6 +159,8 @@ pub(super) struct Model {
     pub(super) event_list: EventListing,
     pub(super) dialog: Option<Dialog>,
     pub(super) message: Option<Message>,
+    /// What the worker that was looked at last has printed.
+    output: Option<(u32, Vec<PrintedLine>)>,
     rates: BTreeMap<FunctionName, RateHistory>,
     /// How many jobs of each function run.
     running: BTreeMap<FunctionName, usize>,
@@ -178,6 +184,7 @@ impl Model {
             event_list: EventListing::default(),
             dialog: None,
             message: None,
+            output: None,
             rates: BTreeMap::new(),
             running: BTreeMap::new(),
             pending: Vec::new(),
@@ -218,6 +225,7 @@ impl Model {
                 self.connection = Connection::Lost { since, reason };
             }
             Input::Events(events) => events.into_iter().for_each(|event| self.event(event)),
+            Input::Output(pid, lines) => self.output = Some((pid, lines)),
             Input::EventsEnded => self.follows_events = false,
             Input::Answered(steering, answer) => self.answer(&steering, answer),
             Input::Time => {}
@@ -227,6 +235,9 @@ impl Model {
         {
             self.poll = Poll::Asked(now);
             effects.push(Effect::Poll);
+            if let Screen::Worker(pid) = self.screen {
+                effects.push(Effect::ReadOutput(pid));
+            }
         }
         self.follow_rows();
         effects
@@ -371,6 +382,11 @@ impl Model {
     /// A function of the last status.
     pub(super) fn function(&self, name: &FunctionName) -> Option<&FunctionStatus> {
         self.status.as_ref()?.functions.iter().find(|function| function.name == *name)
+    }
+
+    /// What a worker has printed, oldest first.
+    pub(super) fn output(&self, pid: u32) -> &[PrintedLine] {
+        self.output.as_ref().filter(|(of, _)| *of == pid).map_or(&[], |(_, lines)| lines)
     }
 
     /// A worker of the last status.

@@ -7,8 +7,9 @@ use super::children::ChildKind;
 use super::counters::{FunctionCounts, LongestJob};
 use crate::control::{
     FailureRateStatus, FunctionStatus, JobServerState, JobServerStatus, LastFailureStatus, LastMinuteStatus,
-    ManagerState, RefusedFile, RunTimeStatus, RunningJobStatus, STATUS_SCHEMA, StatusReply,
+    ManagerState, PrintedLine, RefusedFile, RunTimeStatus, RunningJobStatus, STATUS_SCHEMA, StatusReply,
 };
+use crate::crash::report::OutputLine;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::scoreboard::WorkerActivity;
@@ -85,6 +86,16 @@ impl Effects {
         let events: Vec<Event> =
             self.workers.values().filter_map(|id| self.awaited(*id, now)).take(MAX_AWAITED).collect();
         events.iter().for_each(|event| self.report(event));
+    }
+
+    /// What a worker printed and logged last, oldest first; `None` if there is no such worker.
+    pub(crate) fn recent_output(&self, pid: u32) -> Option<Vec<PrintedLine>> {
+        let mut workers = self.workers.values().filter_map(|id| self.children.get(id));
+        let child = workers.find(|child| child.pid.as_raw().cast_unsigned() == pid)?;
+        let ChildKind::Worker(worker) = &child.kind else { return None };
+        let shown =
+            |OutputLine { seconds_before, stream, text }| PrintedLine { seconds_ago: seconds_before, stream, text };
+        Some(worker.output.recent.lines(clock::now()).into_iter().map(shown).collect())
     }
 
     fn awaited(&self, id: ChildId, now: Duration) -> Option<Event> {

@@ -98,6 +98,10 @@ impl Manager {
                 let state = manager_state(&self.core).label();
                 Reply::Done(format!("the manager (pid {}) is {state}", std::process::id()))
             }
+            ControlRequest::Output { pid } => {
+                let lines = self.effects.recent_output(pid);
+                Reply::Output(lines.ok_or_else(|| format!("there is no worker {pid}"))?)
+            }
             ControlRequest::Versions => Reply::Versions(self.effects.versions(&self.core)),
             ControlRequest::Retry { function } => self.retry(&function, by)?,
             ControlRequest::Rollback { function, hash, force } => {

@@ -63,6 +63,16 @@ fn the_manager_is_asked_once_a_second() {
 }
 
 #[test]
+fn what_a_worker_printed_is_asked_for_where_it_is_shown() {
+    let line = || PrintedLine { seconds_ago: 1.0, stream: "log".into(), text: "hello".into() };
+    let mut model = connected();
+    model.press("2\n");
+    assert_eq!(model.update(Input::Time, s(1)), [Effect::Poll, Effect::ReadOutput(4712)]);
+    model.update(Input::Output(4712, vec![line()]), s(1));
+    assert_eq!((model.output(4712), model.output(4713)), (&[line()][..], &[][..]));
+}
+
+#[test]
 fn events_are_followed_once_the_manager_answers_and_again_when_they_end() {
     let mut model = Model::new(80, 24);
     model.update(Input::Time, s(0));

@@ -3,7 +3,7 @@
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Paragraph, Wrap};
+use ratatui::widgets::Paragraph;
 
 use super::super::super::status::{age, short};
 use super::super::model::Model;
@@ -11,12 +11,15 @@ use super::super::rates::{BAR, graph};
 use super::super::request::{Event, is_about_function, is_crash};
 use super::Theme;
 use super::lists::{function_state, last_events, rate};
-use crate::control::FunctionStatus;
+use crate::control::{FunctionStatus, PrintedLine};
 use crate::logging::escape;
 use crate::plugins::name::FunctionName;
 
 /// How many bars the graph of one function has at most: five minutes.
 const BARS: u16 = 60;
+
+/// The headings of a worker's events and of its output, each after an empty line.
+const HEADINGS: usize = 4;
 
 /// A name and what it is.
 fn fact<'a>(name: &str, value: String, theme: Theme) -> Line<'a> {
@@ -93,11 +96,22 @@ pub(super) fn worker(frame: &mut Frame<'_>, model: &Model, pid: u32, theme: Them
         ],
         None => vec![fact("WORKER", format!("{pid} has exited"), theme)],
     };
-    lines.extend([Line::default(), Line::styled("EVENTS", theme.heading())]);
-    let left = usize::from(area.height).saturating_sub(lines.len());
+    let left = usize::from(area.height).saturating_sub(lines.len()).saturating_sub(HEADINGS);
     let of_worker = model.events.iter().filter(|event: &&Event| event.pid == pid);
-    lines.extend(last_events(of_worker, 0, left, theme));
-    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), area);
+    let events = last_events(of_worker, 0, left / 2, theme);
+    lines.extend([Line::default(), Line::styled("EVENTS", theme.heading())]);
+    let left = left.saturating_sub(events.len());
+    lines.extend(events);
+    lines.extend([Line::default(), Line::styled("PRINTED AND LOGGED", theme.heading())]);
+    let output = model.output(pid);
+    lines.extend(output.iter().skip(output.len().saturating_sub(left)).map(|line| printed_line(line, theme)));
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// A line that a worker printed: how long ago, where, and the text.
+fn printed_line<'a>(line: &PrintedLine, theme: Theme) -> Line<'a> {
+    let place = format!("{:>6} {:<6} ", short(line.seconds_ago), escape(&line.stream));
+    Line::from(vec![Span::styled(place, theme.faint()), Span::raw(escape(&line.text).into_owned())])
 }
 
 /// The job in hand.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::model::Input;
 use super::super::request::tests::event;
 use super::*;
-use crate::control::{StatusReply, WorkerStatus, sample_status};
+use crate::control::{PrintedLine, StatusReply, WorkerStatus, sample_status};
 use crate::plugins::name::FunctionName;
 
 const PLAIN: Theme = Theme { colours: false, unicode: true };
@@ -36,6 +36,12 @@ fn model(width: u16, height: u16) -> Model {
             ),
             event(4712, "worker ready", json!({"event": "worker_serving", "functions": ["reverse_string"]})),
         ]),
+        s(10),
+    );
+    let printed =
+        |seconds_ago, stream: &str, text: &str| PrintedLine { seconds_ago, stream: stream.into(), text: text.into() };
+    model.update(
+        Input::Output(4712, vec![printed(61.5, "stderr", "a warning"), printed(2.5, "log", "job begun")]),
         s(10),
     );
     model
@@ -156,6 +162,8 @@ fn hostile_text_stays_text() {
         let mut hostile = event(4712, HOSTILE, json!({"function": "a\u{202e}\u{feff}b"}));
         hostile.time = HOSTILE.into();
         model.update(Input::Events(vec![hostile]), s(1));
+        let line = PrintedLine { seconds_ago: 1.0, stream: HOSTILE.into(), text: HOSTILE.into() };
+        model.update(Input::Output(4712, vec![line]), s(1));
         model.press(keys);
         let text = screen(&model, 80, 24, PLAIN);
         let shown = text.chars().find(|character| *character != '\n' && *character != crate_escape(*character));
