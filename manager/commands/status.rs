@@ -1,11 +1,11 @@
 //! `gm-native status`: prints what a running manager is doing.
 
 mod check;
-mod functions;
+pub(super) mod functions;
 mod queues;
 mod servers;
 mod watch;
-mod workers;
+pub(super) mod workers;
 
 use std::path::Path;
 use std::process::ExitCode;

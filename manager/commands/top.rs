@@ -188,7 +188,7 @@ impl Top {
 
     fn carry_out(&mut self, effect: Effect) -> io::Result<()> {
         match effect {
-            Effect::Poll => self.link.poll(),
+            Effect::Poll { workers } => self.link.poll(workers),
             Effect::ReadOutput(pid) => self.link.read_output(pid),
             Effect::Follow => self.link.follow(),
             Effect::Ask(steering) => self.link.ask(steering),

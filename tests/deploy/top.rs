@@ -51,17 +51,17 @@ fn functions_are_seen_filtered_and_steered() {
     let (gearmand, manager) = served("dedicated_count = 2");
     let before = modes(&tmux);
     tmux.run(&top(&manager));
-    tmux.wait_for("serving           2/2");
+    tmux.wait_for("serving         2/2");
     (0..3).for_each(|_| drop(ask(&gearmand, "stamped")));
     tmux.press(&["Enter"]);
     tmux.wait_for("3 completed, 0 failed");
     tmux.press(&["Escape"]);
-    tmux.wait_for("LAST 70 S");
+    tmux.wait_for("LAST 60 S");
 
     tmux.write("/zzz");
     tmux.wait_for("nothing matches the filter");
     tmux.press(&["Enter", "Escape"]);
-    tmux.wait_for("serving           2/2");
+    tmux.wait_for("serving         2/2");
 
     tmux.write("p");
     tmux.wait_for("Pause stamped?");
@@ -71,10 +71,10 @@ fn functions_are_seen_filtered_and_steered() {
     tmux.wait_for("Pause stamped?");
     tmux.write("y");
     manager.wait_event("request_finished", |event| event["command"] == "pause");
-    tmux.wait_for("paused            0/");
+    tmux.wait_for("paused          0/");
     tmux.write("r");
     manager.wait_event("request_finished", |event| event["command"] == "resume");
-    tmux.wait_for("serving           2/2");
+    tmux.wait_for("serving         2/2");
 
     tmux.resize(120, 40);
     let screen = tmux.wait_for("LAST 2 MINUTES");
@@ -82,7 +82,7 @@ fn functions_are_seen_filtered_and_steered() {
     tmux.resize(30, 8);
     tmux.wait_for("needs at least");
     tmux.resize(80, 24);
-    tmux.wait_for("LAST 70 S");
+    tmux.wait_for("LAST 60 S");
     tmux.write("q");
     wait_given_back(&tmux, &before);
 }

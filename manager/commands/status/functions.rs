@@ -125,7 +125,7 @@ fn per_minute(count: u64, seconds: f64) -> String {
 }
 
 /// A run time with two digits or so, since it is an estimate.
-fn brief(seconds: f64) -> String {
+pub(in crate::commands) fn brief(seconds: f64) -> String {
     match seconds.max(0.0) {
         under if under < 1e-3 => format!("{:.0}us", under * 1e6),
         under if under < 1e-2 => format!("{:.1}ms", under * 1e3),

@@ -59,6 +59,6 @@ fn job(worker: &WorkerStatus) -> String {
 }
 
 /// A size in MiB, as `top` shows it.
-fn memory(bytes: u64) -> String {
+pub(in crate::commands) fn memory(bytes: u64) -> String {
     format!("{:.1}M", bytes as f64 / f64::from(1 << 20))
 }

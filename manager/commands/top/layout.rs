@@ -13,7 +13,7 @@ const HEADINGS: u16 = 1;
 /// The latest events below the functions, with their title.
 const LATEST: u16 = 6;
 /// The facts about a function, above its workers.
-pub(super) const FACTS: u16 = 8;
+pub(super) const FACTS: u16 = 10;
 /// The lowest screen with the latest events below the functions.
 const ROOMY: u16 = 20;
 /// Below this size there is nothing to see.

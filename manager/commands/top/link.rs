@@ -20,10 +20,11 @@ impl Link {
         Self { control: control.to_owned(), inputs }
     }
 
-    /// Asks for the status; the answer is an input.
-    pub(super) fn poll(&self) {
-        self.spawn(|control, inputs| {
-            let status = connect(control).and_then(|mut client| client.status());
+    /// Asks for the status, with or without the list of workers; the answer is an input.
+    pub(super) fn poll(&self, workers: bool) {
+        self.spawn(move |control, inputs| {
+            let ask = |mut client: ControlClient| if workers { client.status() } else { client.summary() };
+            let status = connect(control).and_then(ask);
             let input = match status {
                 Ok(status) => Input::Status(Box::new(status)),
                 Err(error) => Input::Unreachable(error.to_string()),

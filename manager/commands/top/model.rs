@@ -51,8 +51,10 @@ pub(super) enum Input {
 /// What `top` does.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Ask for the status.
-    Poll,
+    /// Ask for the status, with the list of workers if that is shown: it may be long.
+    Poll {
+        workers: bool,
+    },
     /// Follow the manager's events.
     Follow,
     /// Ask for what a worker printed last.
@@ -162,8 +164,6 @@ pub(super) struct Model {
     /// What the worker that was looked at last has printed.
     output: Option<(u32, Vec<PrintedLine>)>,
     rates: BTreeMap<FunctionName, RateHistory>,
-    /// How many jobs of each function run.
-    running: BTreeMap<FunctionName, usize>,
     /// Requests of ours that have begun.
     pending: Vec<u64>,
     poll: Poll,
@@ -186,7 +186,6 @@ impl Model {
             message: None,
             output: None,
             rates: BTreeMap::new(),
-            running: BTreeMap::new(),
             pending: Vec::new(),
             poll: Poll::Due(Duration::ZERO),
             follows_events: false,
@@ -234,7 +233,7 @@ impl Model {
             && now >= at
         {
             self.poll = Poll::Asked(now);
-            effects.push(Effect::Poll);
+            effects.push(Effect::Poll { workers: self.shows_workers() });
             if let Screen::Worker(pid) = self.screen {
                 effects.push(Effect::ReadOutput(pid));
             }
@@ -261,13 +260,6 @@ impl Model {
         self.rates.retain(|name, _| status.functions.iter().any(|function| function.name == *name));
         for function in &status.functions {
             self.rates.entry(function.name.clone()).or_default().add(now, ended_jobs(function));
-        }
-        self.running.clear();
-        for function in
-            status.workers.iter().filter(|worker| worker.is_busy()).filter_map(|w| w.current_function.as_ref())
-        {
-            let running = self.running.entry(function.clone()).or_default();
-            *running = running.saturating_add(1);
         }
         self.status = Some(status);
     }
@@ -323,6 +315,11 @@ impl Model {
         self.event_list.below = self.event_list.below.min(shown.saturating_sub(self.page()));
     }
 
+    /// Whether this screen lists workers.
+    pub(super) fn shows_workers(&self) -> bool {
+        matches!(self.screen, Screen::Workers | Screen::Function(_) | Screen::Worker(_))
+    }
+
     /// How many rows the list of this screen has.
     pub(super) fn page(&self) -> usize {
         layout::list_rows(&self.screen, self.size.1)
@@ -340,7 +337,7 @@ impl Model {
     /// A function with what is computed from several statuses.
     pub(super) fn function_row<'a>(&self, status: &'a FunctionStatus) -> FunctionRow<'a> {
         let rate = self.history(&status.name).and_then(RateHistory::per_second);
-        FunctionRow { status, rate, running: self.running.get(&status.name).copied().unwrap_or(0) }
+        FunctionRow { status, rate }
     }
 
     /// The jobs of a function over the last minutes.

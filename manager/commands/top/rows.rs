@@ -77,8 +77,6 @@ pub(super) struct FunctionRow<'a> {
     pub(super) status: &'a FunctionStatus,
     /// Jobs per second, if that is known yet.
     pub(super) rate: Option<f64>,
-    /// How many of its jobs run.
-    pub(super) running: usize,
 }
 
 impl FunctionRow<'_> {
@@ -97,7 +95,7 @@ pub(super) fn sort_functions(rows: &mut [FunctionRow<'_>], order: FunctionOrder,
         let ordering = match order {
             FunctionOrder::Name => Ordering::Equal,
             FunctionOrder::Rate => other.rate.unwrap_or(0.0).total_cmp(&row.rate.unwrap_or(0.0)),
-            FunctionOrder::Running => other.running.cmp(&row.running),
+            FunctionOrder::Running => other.status.jobs_running.cmp(&row.status.jobs_running),
             FunctionOrder::Failed => other.failed().cmp(&row.failed()),
         };
         turned(ordering.then_with(|| name(row, other)), reversed)
@@ -143,15 +141,16 @@ mod tests {
     #[test]
     fn functions_in_order() {
         let sample = sample_status();
-        let named = |name: &str, failed| FunctionStatus {
+        let named = |name: &str, failed, jobs_running| FunctionStatus {
             name: name.into(),
+            jobs_running,
             jobs_failed: failed,
             jobs_crashed: 0,
             jobs_timed_out: 0,
             ..sample.functions[0].clone()
         };
-        let (a, b, c) = (named("a", 1), named("b", 9), named("c", 1));
-        let row = |status, rate, running| FunctionRow { status, rate, running };
+        let (a, b, c) = (named("a", 1, 1), named("b", 9, 0), named("c", 1, 1));
+        let row = |status, rate| FunctionRow { status, rate };
         for (order, reversed, expected) in [
             (FunctionOrder::Name, false, "abc"),
             (FunctionOrder::Name, true, "cba"),
@@ -160,7 +159,7 @@ mod tests {
             (FunctionOrder::Failed, false, "bac"),
             (FunctionOrder::Failed, true, "cab"),
         ] {
-            let mut rows = [row(&b, Some(1.0), 0), row(&c, Some(2.0), 1), row(&a, None, 1)];
+            let mut rows = [row(&b, Some(1.0)), row(&c, Some(2.0)), row(&a, None)];
             sort_functions(&mut rows, order, reversed);
             let names: String = rows.iter().map(|row| row.status.name.as_str()).collect();
             assert_eq!(names, expected, "{order:?} {reversed}");

@@ -2,6 +2,7 @@
 
 mod details;
 mod dialogs;
+mod functions;
 mod lists;
 mod theme;
 
@@ -15,7 +16,7 @@ use ratatui::widgets::Paragraph;
 use super::super::status::age;
 use super::layout::{self, SMALLEST};
 use super::model::{Connection, Dialog, Model, Screen};
-use crate::control::{ManagerState, StatusReply};
+use crate::control::{ManagerState, StatusReply, WorkerCounts};
 use crate::logging::escape;
 
 pub(super) use theme::Theme;
@@ -44,7 +45,7 @@ fn body(frame: &mut Frame<'_>, model: &Model, theme: Theme, area: Rect) {
     match &model.screen {
         Screen::Functions => {
             let [list, latest] = layout::functions(area);
-            lists::functions(frame, model, theme, list);
+            functions::list(frame, model, theme, list);
             lists::latest_events(frame, model, theme, latest);
         }
         Screen::Workers => lists::workers(frame, model, theme, area),
@@ -87,12 +88,9 @@ fn summary<'a>(model: &Model, theme: Theme, now: Duration) -> Line<'a> {
             Line::styled(format!("no answer for {}, trying again: {}", age(seconds), escape(reason)), theme.error())
         }
         (_, Some(status)) => {
-            let busy = status.workers.iter().filter(|worker| worker.is_busy()).count();
-            let mut spans = vec![Span::raw(format!(
-                "{:.1} jobs/s  {busy} of {} workers busy",
-                model.total_rate(),
-                counted(status.workers.len(), "")
-            ))];
+            let WorkerCounts { busy, all, .. } = status.worker_counts;
+            let text = format!("{:.1} jobs/s  {busy} of {all} workers busy", model.total_rate());
+            let mut spans = vec![Span::raw(text)];
             spans.extend(servers(status, theme));
             Line::from(spans)
         }
@@ -114,21 +112,12 @@ fn servers<'a>(status: &StatusReply, theme: Theme) -> Vec<Span<'a>> {
     status.job_servers.iter().map(server).collect()
 }
 
-/// `1 worker`, `12 workers`; without a noun, the number.
-fn counted(count: usize, noun: &str) -> String {
-    match (count, noun) {
-        (_, "") => count.to_string(),
-        (1, noun) => format!("1 {noun}"),
-        (count, noun) => format!("{count} {noun}s"),
-    }
-}
-
 fn tabs<'a>(model: &Model, theme: Theme) -> Line<'a> {
     let status = model.status.as_ref();
     let problems = lists::problem_lines(model).len();
     let names = [
         format!("1 Functions {}", status.map_or(0, |status| status.functions.len())),
-        format!("2 Workers {}", status.map_or(0, |status| status.workers.len())),
+        format!("2 Workers {}", status.map_or(0, |status| status.worker_counts.all)),
         "3 Events".to_owned(),
         format!("4 Problems {problems}"),
     ];

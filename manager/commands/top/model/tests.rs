@@ -51,14 +51,24 @@ impl Model {
 fn the_manager_is_asked_once_a_second() {
     let mut model = Model::new(80, 24);
     let ms = Duration::from_millis;
-    assert_eq!(model.update(Input::Time, ms(0)), [Effect::Poll]);
+    assert_eq!(model.update(Input::Time, ms(0)), [Effect::Poll { workers: false }]);
     assert_eq!(model.wakes_at(), None, "an answer is awaited");
     assert_eq!(model.update(Input::Time, s(10)), []);
     for (answered, next) in [(ms(10), ms(1000)), (ms(1010), ms(2000)), (ms(2990), ms(3240)), (ms(9000), ms(9250))] {
         model.update(Input::Status(Box::new(sample_status())), answered);
         assert_eq!(model.wakes_at(), Some(next), "{answered:?}");
         assert_eq!(model.update(Input::Time, next - ms(1)), []);
-        assert_eq!(model.update(Input::Time, next), [Effect::Poll]);
+        assert_eq!(model.update(Input::Time, next), [Effect::Poll { workers: false }]);
+    }
+}
+
+/// The list of workers may be long.
+#[test]
+fn workers_are_asked_for_where_they_are_shown() {
+    for (keys, workers) in [("", false), ("2", true), ("3", false), ("4", false), ("\n", true)] {
+        let mut model = connected();
+        model.press(keys);
+        assert_eq!(model.update(Input::Time, s(1)), [Effect::Poll { workers }], "{keys:?}");
     }
 }
 
@@ -67,7 +77,7 @@ fn what_a_worker_printed_is_asked_for_where_it_is_shown() {
     let line = || PrintedLine { seconds_ago: 1.0, stream: "log".into(), text: "hello".into() };
     let mut model = connected();
     model.press("2\n");
-    assert_eq!(model.update(Input::Time, s(1)), [Effect::Poll, Effect::ReadOutput(4712)]);
+    assert_eq!(model.update(Input::Time, s(1)), [Effect::Poll { workers: true }, Effect::ReadOutput(4712)]);
     model.update(Input::Output(4712, vec![line()]), s(1));
     assert_eq!((model.output(4712), model.output(4713)), (&[line()][..], &[][..]));
 }
@@ -106,7 +116,7 @@ fn rates_come_from_the_counters() {
     status.functions[0].jobs_failed += 2;
     model.update(Input::Status(Box::new(status.clone())), s(2));
     let rows = model.function_rows();
-    assert_eq!((rows[0].rate, rows[0].running, rows[1].rate), (Some(4.0), 1, Some(0.0)));
+    assert_eq!((rows[0].rate, rows[1].rate), (Some(4.0), Some(0.0)));
     assert_eq!(model.total_rate(), 4.0);
     status.functions.remove(0);
     model.update(Input::Status(Box::new(status)), s(3));
@@ -165,7 +175,7 @@ fn a_request_is_for_what_was_selected() {
     let mut model = connected();
     model.press("ss");
     let mut status = sample_status();
-    status.workers[0].current_function = Some("sum".into());
+    status.functions[1].jobs_running = 2;
     model.update(Input::Status(Box::new(status)), s(1));
     assert_eq!(model.function_keys()[0], FunctionName::from("sum"));
     assert_eq!(model.press("r"), [Effect::Ask(Steering::Resume("reverse_string".into()))]);

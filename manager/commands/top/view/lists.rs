@@ -1,7 +1,7 @@
-//! The lists: functions, workers, events, problems.
+//! The lists of workers, events and problems, and what lists have in common.
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Rect};
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Table};
@@ -9,120 +9,41 @@ use ratatui::widgets::{Cell, Paragraph, Row, Table};
 use super::super::super::status::{age, short};
 use super::super::cursor::page_start;
 use super::super::model::Model;
-use super::super::rates::graph;
 use super::super::request::Event;
-use super::super::rows::FunctionRow;
 use super::Theme;
-use crate::control::{FunctionStatus, WorkerCondition, WorkerStatus};
+use crate::control::{JobServerState, WorkerCondition, WorkerStatus};
 use crate::logging::escape;
 
-/// From this width on, a list has all its columns.
-const WIDE: u16 = 110;
 /// `2026-11-27 12:00:00.123456`: where the time of day is.
 const TIME_OF_DAY: std::ops::Range<usize> = 11..19;
 
 /// Numbers are flush right.
-fn number(text: impl ToString, width: usize) -> String {
+pub(super) fn number(text: impl ToString, width: usize) -> String {
     format!("{:>width$}", text.to_string())
 }
 
 /// The rows of the page with the selection, and which of them is selected.
-fn page<T>(rows: &[T], selected: usize, length: usize) -> impl Iterator<Item = (&T, bool)> {
+pub(super) fn page<T>(rows: &[T], selected: usize, length: usize) -> impl Iterator<Item = (&T, bool)> {
     let start = page_start(selected, length);
     rows.iter().enumerate().skip(start).take(length).map(move |(index, row)| (row, index == selected))
 }
 
-fn style(is_selected: bool, theme: Theme) -> Style {
+pub(super) fn style(is_selected: bool, theme: Theme) -> Style {
     if is_selected { theme.selected() } else { theme.plain() }
 }
 
-pub(super) fn functions(frame: &mut Frame<'_>, model: &Model, theme: Theme, area: Rect) {
-    let is_wide = area.width >= WIDE;
-    let bars = if is_wide { 24 } else { 14 };
-    let mut headings = vec!["FUNCTION", "STATE", "  WORKERS", "RUN", " JOBS/S"];
-    let graph_heading = if is_wide { "LAST 2 MINUTES" } else { "LAST 70 S" };
-    headings.extend([graph_heading, "  FAILED"]);
-    let mut widths = vec![
-        Constraint::Fill(2),
-        Constraint::Length(11),
-        Constraint::Length(9),
-        Constraint::Length(4),
-        Constraint::Length(7),
-        Constraint::Length(bars),
-        Constraint::Length(8),
-    ];
-    if is_wide {
-        headings.extend(["VERSION", "NOTE"]);
-        widths.extend([Constraint::Length(12), Constraint::Fill(3)]);
-    }
-    let all = model.function_rows();
-    let rows = page(&all, model.functions.cursor.index(), model.page()).map(|(row, is_selected)| {
-        let mut cells = function_cells(model, row, usize::from(bars), theme);
-        if !is_wide {
-            cells.truncate(7);
+/// Says why a list is empty: `text`, unless a filter hides its rows.
+pub(super) fn nothing(frame: &mut Frame<'_>, model: &Model, text: &str, area: Rect) {
+    let text = match &model.status {
+        None => return,
+        // The list is asked for when it is to be shown.
+        Some(status) if model.shows_workers() && status.workers.is_empty() && status.worker_counts.all > 0 => {
+            "asking the manager ..."
         }
-        Row::new(cells).style(style(is_selected, theme))
-    });
-    let table = Table::new(rows, widths).column_spacing(1).header(Row::new(headings).style(theme.heading()));
-    frame.render_widget(table, area);
-    if all.is_empty() {
-        nothing(frame, model, "no function is served: copy a library into worker_dir", area);
-    }
-}
-
-fn function_cells<'a>(model: &Model, row: &FunctionRow<'_>, bars: usize, theme: Theme) -> Vec<Cell<'a>> {
-    let FunctionStatus { name, version, workers_ready, workers_planned, note, .. } = row.status;
-    let (state, state_style) = function_state(row.status, theme);
-    let failed = row.failed();
-    let history = model.history(name).map(|history| history.bars(bars)).unwrap_or_default();
-    // Now is at the right end.
-    let graph = format!("{:>bars$}", graph(&history, theme.unicode));
-    vec![
-        Cell::new(escape(name.as_str()).into_owned()),
-        Cell::new(Span::styled(state, state_style)),
-        Cell::new(number(format!("{workers_ready}/{workers_planned}"), 9)),
-        Cell::new(number(row.running, 3)),
-        Cell::new(number(row.rate.map_or_else(String::new, rate), 7)),
-        Cell::new(Span::styled(graph, theme.graph())),
-        Cell::new(Span::styled(number(failed, 8), if failed > 0 { theme.warning() } else { theme.plain() })),
-        Cell::new(version.map(String::from).unwrap_or_default()),
-        Cell::new(note.as_deref().map(|note| escape(note).into_owned()).unwrap_or_default()),
-    ]
-}
-
-/// Jobs per second, with a decimal while that matters.
-pub(super) fn rate(per_second: f64) -> String {
-    if per_second < 1000.0 { format!("{per_second:.1}") } else { format!("{per_second:.0}") }
-}
-
-/// The state of a function in a word or two.
-pub(super) fn function_state(function: &FunctionStatus, theme: Theme) -> (String, Style) {
-    let FunctionStatus { workers_ready, workers_planned, .. } = function;
-    if function.paused_by.is_some() {
-        return ("paused".into(), theme.warning());
-    }
-    if function.backing_off_seconds.is_some() {
-        return ("backing off".into(), theme.error());
-    }
-    if *workers_ready == 0 {
-        return ("not served".into(), theme.error());
-    }
-    if function.failing.as_ref().is_some_and(|failing| failing.high) {
-        return ("failing".into(), theme.error());
-    }
-    if workers_ready < workers_planned {
-        return ("starting".into(), theme.warning());
-    }
-    ("serving".into(), theme.good())
-}
-
-/// Says that a list is empty, and why.
-fn nothing(frame: &mut Frame<'_>, model: &Model, text: &str, area: Rect) {
-    if model.status.is_none() || area.height < 3 {
-        return;
-    }
-    let text = if model.filter().is_empty() { text } else { "nothing matches the filter; Esc ends it" };
-    let below = Rect { y: area.y.saturating_add(2), height: 1, ..area };
+        Some(_) if !model.filter().is_empty() => "nothing matches the filter; Esc ends it",
+        Some(_) => text,
+    };
+    let [_, below] = Layout::vertical([Constraint::Length(2), Constraint::Fill(1)]).areas(area);
     frame.render_widget(Paragraph::new(text), below);
 }
 
@@ -213,9 +134,15 @@ pub(super) fn events(frame: &mut Frame<'_>, model: &Model, theme: Theme, area: R
 /// What needs attention, a line each.
 pub(super) fn problem_lines(model: &Model) -> Vec<String> {
     let Some(status) = &model.status else { return Vec::new() };
-    let servers = status.job_servers.iter().filter(|server| server.workers_connected < server.workers).map(|server| {
-        let (connected, workers) = (server.workers_connected, server.workers);
-        format!("job server {}: {connected} of {workers} workers connected", server.address)
+    let servers = status.job_servers.iter().filter_map(|server| {
+        let what = match &server.state {
+            JobServerState::Down { since, why, .. } => format!("down since {since}: {why}"),
+            _ if server.workers_connected < server.workers => {
+                format!("{} of {} workers connected", server.workers_connected, server.workers)
+            }
+            _ => return None,
+        };
+        Some(format!("job server {}: {what}", server.address))
     });
     let functions = status.functions.iter().filter_map(|function| {
         let note = function.note.as_deref()?;

@@ -153,6 +153,7 @@ fn hostile_text_stays_text() {
     let worker = WorkerStatus {
         handle: Some(HOSTILE.into()),
         functions: vec!["a\u{202e}b".into()],
+        unique: Some(HOSTILE.into()),
         ..status.workers[0].clone()
     };
     status.workers = vec![worker];
@@ -240,6 +241,7 @@ fn a_hundred_functions_and_four_thousand_workers() {
             ..function.clone()
         })
         .collect();
+    status.worker_counts.all = 4000;
     status.workers = (0..4000).map(|pid| WorkerStatus { pid, ..worker.clone() }).collect();
     let mut model = Model::new(80, 24);
     model.update(Input::Status(Box::new(status)), s(1));
