@@ -110,7 +110,7 @@ impl Manager {
         let mut effects = match Effects::new(resources, results) {
             Ok(effects) => effects,
             Err(error) => {
-                announce.failed(1, &format!("gm-native cannot start: {}", explained(&error)));
+                announce.failed(1, &format!("gm-native: cannot start: {}", explained(&error)));
                 return 1;
             }
         };

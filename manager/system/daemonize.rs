@@ -116,7 +116,7 @@ fn exit_like(mut outcome: File, between: Pid) -> ! {
     let _ = outcome.read_to_end(&mut message);
     let (code, text) = match message.split_first() {
         Some((code, text)) => (*code, String::from_utf8_lossy(text).into_owned()),
-        None => (FAILED, format!("gm-native ended before it was up: {}", manager_end(between))),
+        None => (FAILED, format!("gm-native: the manager ended before it was up: {}", manager_end(between))),
     };
     if !text.is_empty() {
         let _ = writeln!(io::stderr(), "{text}");
@@ -180,7 +180,11 @@ impl StartReport {
 impl Drop for StartReport {
     fn drop(&mut self) {
         if let Some(StartCaller::Waiting(pipe)) = self.0.take() {
-            send_outcome(&pipe, FAILED, &format!("gm-native (pid {}) gave up its start without a reason", getpid()));
+            send_outcome(
+                &pipe,
+                FAILED,
+                &format!("gm-native: the manager (pid {}) gave up its start without a reason", getpid()),
+            );
         }
     }
 }

@@ -115,9 +115,9 @@ fn death_without_a_report_is_a_failure_that_names_the_exit_status() {
     }
     let dir = tempfile::tempdir().unwrap();
     let cases = [
-        ("signal", "gm-native ended before it was up: killed by SIGKILL"),
-        ("exit", "gm-native ended before it was up: exit code 7"),
-        ("orphan", "gm-native ended before it was up: exit code 8"),
+        ("signal", "gm-native: the manager ended before it was up: killed by SIGKILL"),
+        ("exit", "gm-native: the manager ended before it was up: exit code 7"),
+        ("orphan", "gm-native: the manager ended before it was up: exit code 8"),
         ("drop", "gave up its start without a reason"),
     ];
     for (end, expected) in cases {
