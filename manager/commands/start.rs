@@ -193,8 +193,8 @@ fn open_to_group(
     let Configuration { config, control, .. } = configuration;
     let Some(group) = reader_group(config)? else { return Ok(None) };
     let (dir, socket) = read_only_socket(control);
-    group_dir::make(&dir, user, &group).map_err(|error| {
-        let text = format!("the directory {} for the group {:?} {error}", dir.display(), group.name());
+    group_dir::make(&dir, user, &group).map_err(|refused| {
+        let text = format!("the directory {} for the group {:?} {refused}", dir.display(), group.name());
         config_error(config, "control_group", &text)
     })?;
     if let Some(closed) = group_dir::closed_to(&dir, &group) {

@@ -65,6 +65,7 @@ impl Config {
             daemon: self.daemon,
             state_dir: self.state_dir.clone(),
             control: self.control.clone(),
+            control_group: self.control_group.clone(),
             log: self.log_of(&newer),
             ..newer
         }
