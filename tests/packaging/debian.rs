@@ -194,5 +194,10 @@ fn lintian_has_nothing_to_say() {
     lintian.args(["--suppress-tags", "initial-upload-closes-no-bugs", "--display-info", "--pedantic"]);
     let [package, _] = packages.files();
     let said = run(lintian.arg("--allow-root").arg(package), b"", BUILD_DEADLINE).unwrap();
-    assert_eq!(said.out() + &said.err(), "");
+    // Which strings lie beside each other is another in each build, so that override may have nothing to do.
+    let by_chance = "unused-override spelling-error-in-binary";
+    let printed = said.out() + &said.err();
+    let tags: Vec<&str> =
+        printed.lines().filter(|line| !line.starts_with("N: ") && !line.contains(by_chance)).collect();
+    assert_eq!(tags, [""; 0]);
 }

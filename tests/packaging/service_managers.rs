@@ -41,7 +41,7 @@ fn the_init_script_is_installed_and_used_as_written() {
         "{commands}\
          await serves\n\
          ls /etc/rc2.d/S*gm-native /etc/rc0.d/K*gm-native > /dev/null\n\
-         await grep -q 'SIGHUP: the configuration was read again' /var/log/gm-native/gm.log\n\
+         await grep -q 'reload: the configuration was read again' /var/log/gm-native/gm.log\n\
          echo 'VERBOSITY=-vvvv' > /etc/default/gm-native\n\
          service gm-native restart\n\
          await serves\n\
@@ -49,7 +49,7 @@ fn the_init_script_is_installed_and_used_as_written() {
          service gm-native stop\n\
          ! service gm-native status\n"
     ));
-    assert!(printed.contains("-u gm-native -vvvv -d"), "{printed}");
+    assert!(printed.starts_with("reload: ") && printed.contains("-u gm-native -vvvv -d"), "{printed}");
 }
 
 /// The other commands talk to a systemd that runs, which there is none of here: service.rs plays it.

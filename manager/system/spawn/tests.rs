@@ -1,5 +1,6 @@
 use std::io::{PipeReader, Read};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::waitpid;
 use nix::unistd::{dup2_raw, getpid};
@@ -35,8 +36,11 @@ fn printed(path: &str, argument: &str) -> (Pid, String) {
     let (pid, _channel, mut out) = start(&mut program(path), argument);
     let pid = pid.unwrap();
     waitpid(pid, None).unwrap();
+    // A child that another test starts at the same time has a copy of the child's end until it executes its program.
+    let mut end = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    assert_eq!(poll(&mut end, PollTimeout::from(60_000_u16)), Ok(1), "we have no copy of the child's end");
     let mut text = String::new();
-    out.read_to_string(&mut text).expect("an end, since we have no copy of the child's end");
+    out.read_to_string(&mut text).unwrap();
     (pid, text)
 }
 
