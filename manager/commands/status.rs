@@ -19,6 +19,9 @@ use crate::logging::escape;
 use crate::supervisor::event::counted;
 use check::Severity;
 
+/// How many bytes of a reason are shown.
+const LONGEST_REASON: usize = 160;
+
 /// Prints the status of the manager at this control socket, once or again and again.
 pub fn show(path: &Path, args: &StatusArgs, format: OutputFormat) -> ExitCode {
     let ask = || {

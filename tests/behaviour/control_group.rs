@@ -1,8 +1,8 @@
 //! `control_group`: who may look at a manager of another user's, and that looking is all.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::fixture::library;
+use crate::fixture::open_directory;
 use crate::support::child_guard::ChildGuard;
 use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
@@ -25,21 +25,7 @@ struct Place(tempfile::TempDir);
 
 impl Place {
     fn new(ini: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir(at("workers")).unwrap();
-        fs::copy(library(), at("workers/act.so")).unwrap();
-        // By another process, as in other_users.rs.
-        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_gm-native")).arg(at("gm-native")).status().unwrap();
-        assert!(copied.success());
-        let text = format!(
-            "[GearmanManager]\nhost = 127.0.0.1:1\nworker_dir = {}\nstate_dir = {}\n{ini}\n",
-            at("workers").display(),
-            at("state").display()
-        );
-        fs::write(at("gm.ini"), text).unwrap();
-        Self(dir)
+        Self(open_directory(&format!("state_dir = DIR/state\n{ini}")))
     }
 
     fn at(&self, name: &str) -> PathBuf {

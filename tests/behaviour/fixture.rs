@@ -1,6 +1,7 @@
 //! What most tests start with: a job server, a manager with the library `gm_test_jobs`, and a job in hand.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -9,6 +10,7 @@ use gm_native::gearman::client::{Client, JobEvent};
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
@@ -19,6 +21,24 @@ use crate::support::wait::{DEADLINE, wait_for};
 /// The library of `act`; see its own words for what that can do.
 pub fn library() -> PathBuf {
     plugins::example("gm_test_jobs")
+}
+
+/// A directory for other users: they may enter it, read its configuration, in which `DIR` is the directory, and run the
+/// program in it.
+pub fn open_directory(ini: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(at("workers")).unwrap();
+    fs::copy(library(), at("workers/act.so")).unwrap();
+    // By another process: while this one writes it, a child of another test holds it open for writing, too, and what is
+    // open for writing cannot be executed.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_gm-native")).arg(at("gm-native")).status().unwrap();
+    assert!(copied.success());
+    let ini = ini.replace("DIR", dir.path().to_str().unwrap());
+    let text = format!("[GearmanManager]\nhost = 127.0.0.1:1\nworker_dir = {}\n{ini}\n", at("workers").display());
+    fs::write(at("gm.ini"), text).unwrap();
+    dir
 }
 
 /// A manager for these job servers, with `act`.

@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::unistd::User;
 use tempfile::TempDir;
 
-use crate::fixture::library;
+use crate::fixture::{library, open_directory};
 use crate::support::child_guard::ChildGuard;
 use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
@@ -19,19 +19,7 @@ struct Place(TempDir);
 
 impl Place {
     fn new(ini: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir(at("workers")).unwrap();
-        fs::copy(library(), at("workers/act.so")).unwrap();
-        // By another process: while this one writes it, a child of another test holds it open for writing, too, and
-        // what is open for writing cannot be executed.
-        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_gm-native")).arg(at("gm-native")).status().unwrap();
-        assert!(copied.success());
-        let ini = ini.replace("DIR", dir.path().to_str().unwrap());
-        let text = format!("[GearmanManager]\nhost = 127.0.0.1:1\nworker_dir = {}\n{ini}\n", at("workers").display());
-        fs::write(at("gm.ini"), text).unwrap();
-        Self(dir)
+        Self(open_directory(ini))
     }
 
     fn path(&self) -> &Path {

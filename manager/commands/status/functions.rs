@@ -1,15 +1,13 @@
 //! What `status` prints of functions: what happens now, what has happened since the start, and notes. A usual row of the
 //! first table fits into 80 columns.
 
-use super::{age, short};
+use super::{LONGEST_REASON, age, short};
 use crate::commands::table::Table;
 use crate::control::{FunctionState, FunctionStatus, LastFailureStatus, LastMinuteStatus, StatusReply};
 use crate::logging::{cut, escape};
 
 /// For how many seconds the note on a recovered function names its last failure.
 const RECENT: f64 = 3600.0;
-/// How many bytes of a reason are shown.
-const LONGEST_REASON: usize = 160;
 /// How much of a time is its date: `2026-11-24 `.
 const DATE: usize = 11;
 /// How much of a time is shown: `2026-11-24 12:00`.

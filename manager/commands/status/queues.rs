@@ -4,6 +4,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use super::LONGEST_REASON;
 use crate::commands::table::Table;
 use crate::control::{QueueStatus, QueuesAnswer, ServerQueues, StatusReply};
 use crate::gearman::admin::{self, AdminFunctionStatus};
@@ -12,8 +13,6 @@ use crate::system::clock;
 
 /// How long a job server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many bytes of a reason are shown.
-const LONGEST_REASON: usize = 160;
 
 /// Asks every job server of a manager.
 pub(super) fn ask(status: &StatusReply) -> Vec<ServerQueues> {

@@ -1,12 +1,9 @@
 //! What `status` prints of job servers.
 
-use super::short;
+use super::{LONGEST_REASON, short};
 use crate::commands::table::Table;
 use crate::control::{JobServerState, JobServerStatus, StatusReply};
 use crate::logging::{cut, escape};
-
-/// How many bytes of a reason are shown.
-const LONGEST_REASON: usize = 160;
 
 pub(super) fn table(status: &StatusReply) -> Table {
     let mut table = Table::new(["JOB SERVER", "WORKERS", "LAST ANSWER", "STATE"]);
